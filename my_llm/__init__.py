@@ -1,0 +1,1 @@
+"""The floor of the house: everything that is the same for every model. Contains no nn.Module."""
