@@ -1,0 +1,166 @@
+"""The only module that opens a checkpoint. A checkpoint is a complete sentence: model, config, tokenizer, progress.
+
+The file is one line of text, then what torch.save wrote:
+
+    my_llm checkpoint 1 sha256=<64 hex digits> bytes=<20 digits>\\n
+
+Before anything is parsed the line is computed anew from the bytes that follow and compared, so a truncated, flipped,
+zeroed or swapped byte anywhere is refused; torch.load alone accepts about half of such files with wrong numbers and no
+error. Then torch.load reads with weights_only=True: tensors and plain data, never code.
+
+Saving writes a temporary file beside the target, syncs it, reads it back, and only then renames it over the old one: a
+kill, a full disk or a lost connection at any moment leaves the old file whole.
+"""
+
+import hashlib
+import io
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from my_llm.errors import CheckpointError
+
+Content = dict[str, Any]
+PLAIN = (str, int, float, bool, type(None), Tensor)
+
+
+def _first_line(payload: bytes | memoryview) -> bytes:
+    return f"my_llm checkpoint 1 sha256={hashlib.sha256(payload).hexdigest()} bytes={len(payload):020d}\n".encode()
+
+
+LINE_LENGTH = len(_first_line(b""))
+
+
+def save(path: Path, content: Content) -> None:
+    """Write `content` (nested dicts and lists of tensors and plain data) so that `path` is whole at every moment.
+
+    Raises:
+        CheckpointError: disk full, no permission, not a folder; what stood at `path` is untouched.
+    """
+    _check_plain(content, "checkpoint")
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    payload = buffer.getbuffer()
+    write_atomically(path, _first_line(payload), payload)
+
+
+def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
+    """Replace the file at `path` by `parts`, one after the other, after they were synced and read back."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    digest = hashlib.sha256()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            for part in parts:
+                file.write(part)
+                digest.update(part)
+            file.flush()
+            os.fsync(file.fileno())
+        if _digest(temporary) != digest.hexdigest():
+            raise OSError("what was read back is not what was written: the disk may be failing")
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise CheckpointError(
+            "cannot save", got=path, next_step=f"the old file is untouched; free space or choose another place: {error}"
+        ) from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def load(path: Path, kind: str | None = None) -> Content:
+    """Read and verify a checkpoint; tensors come to the CPU.
+
+    Args:
+        kind: What the checkpoint must hold, such as "stage1_mlp/text_classifier"; None accepts any.
+
+    Raises:
+        CheckpointError: missing, unreadable, damaged, not ours, or of another kind. Nothing is half loaded.
+    """
+    try:
+        raw = memoryview(Path(path).read_bytes())
+    except OSError as error:
+        reason = error.strerror or error
+        raise CheckpointError("cannot open checkpoint", got=path, next_step=f"check the path ({reason})") from None
+    line, payload = bytes(raw[:LINE_LENGTH]), raw[LINE_LENGTH:]
+    if not line.startswith(b"my_llm checkpoint "):
+        raise CheckpointError("not a my_llm checkpoint", got=path, next_step="give a file that train.py wrote")
+    if line != _first_line(payload):
+        raise CheckpointError(
+            "checkpoint is damaged (size or SHA-256 differs)", got=path, next_step="use another checkpoint of the run"
+        )
+    try:
+        content = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a hostile file with a valid digest raises
+        raise CheckpointError(f"checkpoint cannot be read ({type(error).__name__})", got=path) from None
+    if not isinstance(content, dict) or not isinstance(content.get("kind"), str):
+        raise CheckpointError("checkpoint does not say what it holds", got=path)
+    if kind is not None and content["kind"] != kind:
+        raise CheckpointError(f"{path} holds another kind of model", got=content["kind"], valid=kind)
+    return content
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], path: Path | str) -> None:
+    """Copy `weights` into `model` if names, shapes and types agree and every value is finite; else change nothing."""
+    own = model.state_dict()
+    missing, surplus = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
+    if missing or surplus:
+        names = ", ".join([f"missing {name}" for name in missing[:3]] + [f"unknown {name}" for name in surplus[:3]])
+        raise CheckpointError(f"weights do not fit the model ({names})", got=path)
+    for name, tensor in own.items():
+        other = weights[name]
+        if other.shape != tensor.shape or other.dtype != tensor.dtype:
+            found, needed = f"{tuple(other.shape)} {other.dtype}", f"{tuple(tensor.shape)} {tensor.dtype}"
+            raise CheckpointError(f"weight {name} in {path} does not fit the model", got=found, valid=needed)
+        if other.is_floating_point() and not torch.isfinite(other).all():
+            raise CheckpointError(f"weight {name} is not finite", got=path)
+    model.load_state_dict(dict(weights))
+
+
+def random_state() -> dict[str, Tensor]:
+    """The states of torch's generators, as tensors."""
+    state = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def restore_random_state(state: Mapping[str, Tensor]) -> None:
+    """Continue the random numbers where `random_state` was taken."""
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
+
+
+def _check_plain(value: Any, where: str) -> None:
+    """Our own invariant: what we write, weights_only can read."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            assert isinstance(key, str | int), f"{where}: key {key!r} is not plain"
+            _check_plain(item, f"{where}.{key}")
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check_plain(item, where)
+    else:
+        assert isinstance(value, PLAIN), f"{where}: {type(value).__name__} is not plain data"
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself survive a power cut, where the system lets us open a folder."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

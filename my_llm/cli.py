@@ -1,0 +1,184 @@
+"""One flat frozen dataclass is one command line: its fields are the flags, the string under each field is its help.
+
+A user's mistake costs one line and exit code 2; a training that became NaN ends with 3, Ctrl-C with 130. `--help`
+answers without importing torch: scripts import heavy things inside the function that needs them.
+"""
+
+import contextlib
+import dataclasses
+import io
+import os
+import sys
+import tomllib
+import unicodedata
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from my_llm.device import Precision
+from my_llm.errors import ConfigError, NotFiniteError, UserError, nearest
+
+Config = TypeVar("Config")
+
+DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # can make a line read as something else
+
+
+@dataclasses.dataclass(frozen=True)
+class BaseConfig:
+    """Flags that every script has."""
+
+    config: Path | None = None
+    """TOML file with values for these flags; flags on the command line win"""
+    device: str = "auto"
+    """where to compute: auto, cpu, cuda, cuda:1, mps"""
+    precision: Precision = "auto"
+    """number format of matrix products; auto: bf16 on GPUs, fp32 on CPUs"""
+    seed: int = 0
+    """seed of everything random: the same seed gives the same bytes"""
+    threads: int = 0
+    """CPU threads; 0: one per core"""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig(BaseConfig):
+    """Flags that every training script has."""
+
+    max_steps: int = 0
+    """stop after this many optimiser steps; 0: as many as --epochs asks for"""
+    run_name: str = ""
+    """name of the run directory, after its time stamp"""
+    resume: Path | None = None
+    """run directory (or last.pt) to continue exactly where it stopped"""
+
+
+def main(config_class: type[Config], run: Callable[[Config], int | None]) -> None:
+    """Parse sys.argv, run, and exit with the code that tells how it went."""
+    sys.exit(execute(config_class, run, sys.argv[1:]))
+
+
+def execute(config_class: type[Config], run: Callable[[Config], int | None], arguments: Sequence[str]) -> int:
+    """The exit code of `run(config)`: 0 fine, 2 a user's mistake, 3 not finite, 130 stopped by hand."""
+    from my_llm.device import prepare_matrix_path
+
+    try:
+        config = parse(config_class, arguments)
+        prepare_matrix_path()
+        return run(config) or 0
+    except UserError as error:
+        return _complain(error.line(), error.exit_code)
+    except NotFiniteError as error:
+        return _complain(str(error), error.exit_code)
+    except KeyboardInterrupt as stop:
+        return _complain(str(stop) or "stopped", 130)
+    except BrokenPipeError:  # `train.py | head`: nobody is listening any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def parse(config_class: type[Config], arguments: Sequence[str]) -> Config:
+    """The dataclass filled from `--config FILE` first and the flags second.
+
+    Raises:
+        ConfigError: an unknown flag or key (the nearest one is named), a value of the wrong type, an invalid choice.
+    """
+    import tyro
+
+    names = [field.name for field in dataclasses.fields(config_class)]  # pyright: ignore[reportArgumentType]
+    for argument in arguments:
+        if argument.startswith("--") and argument != "--":
+            flag = argument[2:].split("=")[0].replace("-", "_")
+            if flag not in ("help", *names) and flag.removeprefix("no_") not in names:
+                _refuse("unknown flag", f"--{flag}", [f"--{name}" for name in names])
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            from_file = _flags_from_file(_config_path(arguments), names)
+            return tyro.cli(config_class, args=[*from_file, *arguments], use_underscores=True)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise ConfigError(_first_sentence(errors.getvalue()), next_step="see --help") from None
+
+
+def to_toml(config: object) -> str:
+    """A flat dataclass as TOML; fields that are None are left out, as TOML has no None."""
+    lines = []
+    for name, value in to_plain(config).items():
+        if value is not None:
+            text = str(value).lower() if isinstance(value, bool) else _quoted(value)
+            lines.append(f"{name} = {text}\n")
+    return "".join(lines)
+
+
+def to_plain(config: Any) -> dict[str, Any]:
+    """A flat dataclass as plain data: paths become strings, tuples lists."""
+    return {name: _plain(value) for name, value in dataclasses.asdict(config).items()}
+
+
+def printable(text: str) -> str:
+    """Text from a model or a file, safe for a terminal: without control characters and changes of writing direction."""
+    return "".join(c for c in text if c in "\n\t" or not (unicodedata.category(c) in ("Cc", "Cs") or c in DIRECTIONS))
+
+
+def _complain(line: str, code: int) -> int:
+    print(f"{Path(sys.argv[0]).name}: {printable(line)}", file=sys.stderr)
+    return code
+
+
+def _refuse(what: str, got: str, valid: list[str]) -> None:
+    near = nearest(got, valid)
+    raise ConfigError(
+        what, got=got, valid=None if near else valid, next_step=f"did you mean {near}?" if near else "see --help"
+    )
+
+
+def _config_path(arguments: Sequence[str]) -> Path | None:
+    for position, argument in enumerate(arguments):
+        if argument == "--config" and position + 1 < len(arguments):
+            return Path(arguments[position + 1])
+        if argument.startswith("--config="):
+            return Path(argument.removeprefix("--config="))
+    return None
+
+
+def _flags_from_file(path: Path | None, names: list[str]) -> list[str]:
+    """The file's values as flags, so that they are checked like flags; a later flag of the same name wins."""
+    if path is None:
+        return []
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError("cannot read --config", got=path, next_step=f"mend the file: {error}") from None
+    flags = []
+    for name, value in values.items():
+        if name not in names:
+            _refuse(f"unknown key in {path}", name, names)
+        if isinstance(value, bool):
+            flags.append(f"--{name}" if value else f"--no_{name}")
+        else:
+            flags += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+    return flags
+
+
+def _first_sentence(box: str) -> str:
+    """tyro draws a box with a title and hints; its first paragraph is the sentence we want."""
+    lines = [line.strip("│╭╮╰╯ ").strip() for line in box.splitlines()]
+    lines = [line for line in lines if line]
+    end = next((i for i, line in enumerate(lines) if i and line.startswith("──")), len(lines))
+    return " ".join(lines[1:end]) or "cannot read the command line"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+def _quoted(value: Any) -> str:
+    if isinstance(value, list):
+        return "[" + ", ".join(_quoted(item) for item in value) + "]"
+    if isinstance(value, str):
+        import json
+
+        return json.dumps(value, ensure_ascii=False)  # a JSON string is a valid TOML basic string
+    return repr(value)

@@ -1,0 +1,266 @@
+"""A run directory: everything that one training leaves behind, and the promise that it can be stopped and continued.
+
+    runs/<stage>/<time>-<name>/
+        config.toml         the flags, complete: `--config` of the same script repeats the run
+        environment.json    command, hardware, versions, data and its digest
+        metrics.jsonl       one line per step and one per evaluation
+        best.pt  last.pt    what use needs; and with it optimiser and random state, for exact resume
+        curves.png  summary.json
+
+The first Ctrl-C (or SIGTERM) ends at the next step boundary with a save and the command that resumes; a second one
+stops at once. A killed run resumes from last.pt: the lines of metrics.jsonl after it are dropped and written again, so
+the resumed run has no gap and no double line. The directory of an earlier run is never overwritten.
+"""
+
+import contextlib
+import json
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import nn
+
+from my_llm import checkpoint
+from my_llm.cli import TrainingConfig, parse, to_toml
+from my_llm.device import environment, rank, world
+from my_llm.errors import CheckpointError, ConfigError
+from my_llm.progress import Progress
+from my_llm.training import Step
+
+C = TypeVar("C", bound=TrainingConfig)
+
+NOT_PART_OF_A_RUN = ("config", "resume")  # flags that point to files, not settings
+MAY_CHANGE_ON_RESUME = (*NOT_PART_OF_A_RUN, "device", "threads")
+
+
+class Stopped(KeyboardInterrupt):
+    """Stopped by hand at a step boundary, after saving; its message holds the command that resumes."""
+
+
+def home() -> Path:
+    """Where runs/ and each stage's checkpoints/ live: $MY_LLM_HOME, or the repository."""
+    return Path(os.environ.get("MY_LLM_HOME", Path(__file__).resolve().parents[1]))
+
+
+class Run(Generic[C]):
+    """One training run; use as a context manager, from `Run.open`."""
+
+    def __init__(self, folder: Path, config: C, published: Path, *, resuming: bool = False):
+        self.folder, self.config, self.published, self.resuming = folder, config, published, resuming
+        self.progress = Progress()
+        self.best: dict[str, Any] | None = None
+        self.max_steps = 0
+        self._content: checkpoint.Content = {}
+        self._better = False
+        self._signals = 0
+        self._earlier_seconds, self._started = 0.0, time.perf_counter()
+
+    @classmethod
+    def open(cls, stage: str, config: C, *, publish: str) -> "Run[C]":
+        """A new run directory, or the one that `--resume` names, with the configuration it was started with.
+
+        Args:
+            publish: Name under <stage>/checkpoints/ that always holds the best model of the newest run.
+
+        Raises:
+            CheckpointError: `--resume` names no run directory. ConfigError: it comes with flags that differ from its.
+        """
+        published = home() / stage / "checkpoints" / publish
+        if config.resume is not None:
+            folder = config.resume if config.resume.is_dir() else config.resume.parent
+            return cls(folder, _resumed_config(folder, config), published, resuming=True)
+        name = config.run_name or publish.removesuffix(".pt")
+        if Path(name).name != name or name in (".", ".."):
+            raise ConfigError("--run_name must be a plain name", got=name, valid="no slashes, not . or ..")
+        run = cls(home() / "runs" / stage / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}", config, published)
+        if rank() == 0:
+            run._create_folder()
+        return run
+
+    def __enter__(self) -> "Run[C]":
+        with contextlib.suppress(ValueError):  # signals reach the main thread only
+            self._handlers = {s: signal.signal(s, self._on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in getattr(self, "_handlers", {}).items():
+            signal.signal(number, handler)
+
+    def attach(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        kind: str,
+        max_steps: int,
+        data: Mapping[str, str],
+        **parts: Any,
+    ) -> int:
+        """Say what a checkpoint of this run consists of, restore it when resuming, and return the first step to take.
+
+        Args:
+            kind: What the model is, such as "stage1_mlp/text_classifier"; a checkpoint of another kind is refused.
+            data: Name and sha256 of the corpus; resuming with another text is refused.
+            parts: Plain data that use needs besides the weights: model configuration, tokenizer state, labels.
+        """
+        self._model, self._optimizer, self.max_steps = model, optimizer, max_steps
+        self._content = {"kind": kind, "data": dict(data), **parts}
+        last = self.folder / "last.pt"
+        start = 0
+        if self.resuming and last.exists():  # a run killed before its first save starts again
+            content = checkpoint.load(last, kind)
+            if content["data"]["sha256"] != data["sha256"]:
+                raise CheckpointError(
+                    f"{last} was trained on another text", got=data["name"], valid=content["data"]["name"]
+                )
+            checkpoint.load_weights(model, content["model"], last)
+            optimizer.load_state_dict(content["optimizer"])
+            checkpoint.restore_random_state(content["random"])
+            start, self.best = content["progress"]["step"], content["progress"]["best"]
+            self._earlier_seconds = content["progress"]["seconds"]
+        if rank() == 0:
+            self._open_metrics(start)
+            facts = {**environment(), "command": shlex.join(sys.argv), "data": dict(data), "processes": world()}
+            checkpoint.write_atomically(self.folder / "environment.json", json.dumps(facts, indent=2).encode())
+        return start
+
+    def log(self, step: Step) -> None:
+        """Write the step's line, show progress; if a signal asked to stop, save and raise Stopped."""
+        self._write({"step": step.index, "loss": step.loss, "lr": step.lr, "grad_norm": step.grad_norm,
+                     "targets_per_second": round(step.tokens_per_second)})  # fmt: skip
+        if rank() == 0:
+            self.progress.show(step, self.max_steps)
+        if self._asked_to_stop() and step.index + 1 < self.max_steps:
+            self.save(step)
+            command = shlex.join(["python", sys.argv[0], "--resume", str(self.folder)])
+            raise Stopped(
+                f"stopped after step {step.index + 1} of {self.max_steps}, all saved; continue with: {command}"
+            )
+
+    def due(self, step: Step, every: int) -> bool:
+        """True after every `every` steps and after the last one."""
+        return (step.index + 1) % every == 0 or step.index + 1 == self.max_steps
+
+    def log_scores(self, step: Step, scores: Mapping[str, float], *, best: str, lower_is_better: bool = False) -> None:
+        """Write an evaluation's line; remember whether its score `best` is the best so far."""
+        self._write({"step": step.index, **scores})
+        value = -scores[best] if lower_is_better else scores[best]
+        if self.best is None or value > self.best["value"]:
+            self.best = {"value": value, "step": step.index, "scores": dict(scores)}
+            self._better = True
+        if rank() == 0:
+            shown = "  ".join(f"{name} {value:.4g}" for name, value in scores.items())
+            mark = "  best so far" if self._better else ""
+            self.progress.line(f"step {step.index + 1}/{self.max_steps}  {shown}{mark}")
+
+    def save(self, step: Step) -> None:
+        """Write last.pt, and best.pt and the published copy if the newest evaluation was the best."""
+        if rank() != 0:
+            return
+        content = {**self._content, "model": self._model.state_dict()}
+        content["progress"] = {"step": step.index + 1, "best": self.best, "seconds": self.seconds()}
+        if self._better:
+            checkpoint.save(self.folder / "best.pt", content)
+            checkpoint.write_atomically(self.published, (self.folder / "best.pt").read_bytes())
+            self._better = False
+        resume = {"optimizer": self._optimizer.state_dict(), "random": checkpoint.random_state()}
+        checkpoint.save(self.folder / "last.pt", {**content, **resume})
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Draw curves.png and write summary.json."""
+        if rank() != 0:
+            return
+        from my_llm.plots import curves
+
+        lines = read_metrics(self.folder)
+        losses = [(line["step"], line["loss"]) for line in lines if "loss" in line]
+        series = {"training loss": _smooth(losses)}
+        for name in sorted({name for line in lines for name in line if name.endswith("_loss")}):
+            points = [(line["step"], line[name]) for line in lines if name in line]
+            series[name.replace("_", " ")] = ([x for x, _ in points], [y for _, y in points])
+        curves(series, self.folder / "curves.png", title=self.folder.name, xlabel="step", ylabel="nats per target")
+        facts = {**summary, "seconds": round(self.seconds(), 2), "steps": self.max_steps, "best": self.best}
+        checkpoint.write_atomically(self.folder / "summary.json", json.dumps(facts, indent=2).encode())
+
+    def seconds(self) -> float:
+        """Time spent on this run, earlier parts of a resumed one included."""
+        return self._earlier_seconds + time.perf_counter() - self._started
+
+    def _create_folder(self) -> None:
+        wish, number = self.folder, 2
+        while True:
+            try:
+                self.folder.mkdir(parents=True)
+                break
+            except FileExistsError:  # two runs in the same second
+                self.folder, number = wish.with_name(f"{wish.name}-{number}"), number + 1
+            except OSError as error:
+                raise CheckpointError(
+                    "cannot create the run directory", got=self.folder, next_step=str(error)
+                ) from None
+        checkpoint.write_atomically(self.folder / "config.toml", _settings(self.config).encode())
+
+    def _open_metrics(self, start: int) -> None:
+        """Keep the lines of the steps before `start`; a torn last line goes, too."""
+        path = self.folder / "metrics.jsonl"
+        kept = [json.dumps(line) + "\n" for line in read_metrics(self.folder) if line["step"] < start]
+        checkpoint.write_atomically(path, "".join(kept).encode())
+        self._metrics = path.open("a", encoding="utf-8")
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        if rank() == 0:
+            self._metrics.write(json.dumps(line) + "\n")
+            self._metrics.flush()
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        self._signals += 1
+        if self._signals > 1:
+            raise KeyboardInterrupt("stopped at once; the last save is whole")
+        print("\nstopping after this step; once more stops at once", file=sys.stderr)
+
+    def _asked_to_stop(self) -> bool:
+        """Under torchrun all processes must stop at the same step."""
+        if world() == 1:
+            return self._signals > 0
+        flag = torch.tensor(float(self._signals))
+        torch.distributed.all_reduce(flag)
+        return bool(flag > 0)
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The whole lines of metrics.jsonl; a line torn by a kill ends the list."""
+    path, lines = folder / "metrics.jsonl", []
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    with contextlib.suppress(json.JSONDecodeError):
+        lines.extend(json.loads(line) for line in text.splitlines())
+    return lines
+
+
+def _settings(config: TrainingConfig) -> str:
+    lines = to_toml(config).splitlines(keepends=True)
+    return "".join(line for line in lines if line.split(" = ")[0] not in NOT_PART_OF_A_RUN)
+
+
+def _resumed_config(folder: Path, config: C) -> C:
+    """The run's own configuration; a flag given beside --resume must not contradict it."""
+    path = folder / "config.toml"
+    if not path.exists():
+        raise CheckpointError("nothing to resume", got=folder, valid="a run directory with config.toml in it")
+    saved, default = parse(type(config), ["--config", str(path)]), type(config)()
+    for name, value in vars(config).items():
+        if name not in MAY_CHANGE_ON_RESUME and value not in (getattr(default, name), getattr(saved, name)):
+            raise ConfigError(f"--{name} cannot change on resume", got=value, valid=str(getattr(saved, name)))
+    return saved
+
+
+def _smooth(points: list[tuple[int, float]], pieces: int = 200) -> tuple[list[float], list[float]]:
+    """Means over up to 200 equal stretches: a readable curve out of thousands of steps."""
+    size = max(len(points) // pieces, 1)
+    groups = [points[i : i + size] for i in range(0, len(points), size)]
+    return [group[-1][0] for group in groups], [sum(y for _, y in group) / len(group) for group in groups]

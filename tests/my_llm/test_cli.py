@@ -1,0 +1,92 @@
+"""One dataclass is one command line, and a mistake is one line."""
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from my_llm.cli import TrainingConfig, execute, parse, printable, to_toml
+from my_llm.errors import ConfigError, NotFiniteError
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(TrainingConfig):
+    epochs: int = 3
+    """passes over the training text"""
+    lr: float = 0.001
+    """step size"""
+    hidden: tuple[int, ...] = (64,)
+    """units of each hidden layer"""
+    mode: Literal["fast", "slow"] = "fast"
+    """how"""
+    interactive: bool = False
+    """ask for text"""
+
+
+def test_flags_become_fields_with_underscores_or_hyphens():
+    config = parse(Config, ["--epochs", "7", "--max-steps", "2", "--hidden", "3", "5", "--interactive"])
+    assert (config.epochs, config.max_steps, config.hidden, config.interactive) == (7, 2, (3, 5), True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--epoch", "4"], r"'--epoch'.*did you mean --epochs\?"),
+        (["--learning", "4"], "valid: .*--lr"),
+        (["--epochs", "many"], "--epochs.*'many'"),
+        (["--mode", "middle"], "'middle'.*'fast', 'slow'"),
+        (["--epochs"], "--epochs"),
+        (["stray"], "stray"),
+        (["--config", "absent.toml"], r"absent\.toml"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(ConfigError, match=words):
+        parse(Config, arguments)
+    assert execute(Config, lambda config: 0, arguments) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and shown.err.count("\n") == 1
+
+
+def test_toml_round_trip_and_the_command_line_wins(tmp_path: Path):
+    config = Config(epochs=9, lr=1e-5, hidden=(2, 3), mode="slow", interactive=True, run_name='a "b" \\ é')
+    path = tmp_path / "c.toml"
+    path.write_text(to_toml(config), encoding="utf-8")
+    assert parse(Config, ["--config", str(path)]) == dataclasses.replace(config, config=path)
+    assert parse(Config, [f"--config={path}", "--epochs", "1"]).epochs == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("epoch = 3", "did you mean epochs"), ("epochs = 'x'", "--epochs"), ("epochs", "mend the file")],
+)
+def test_a_wrong_file_is_refused(tmp_path: Path, text: str, words: str):
+    path = tmp_path / "c.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=words):
+        parse(Config, ["--config", str(path)])
+
+
+def test_help_states_default_unit_and_choices(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as stop:
+        parse(Config, ["--help"])
+    text = capsys.readouterr().out
+    assert stop.value.code in (0, None)
+    for words in ("passes over the training text", "default: 3", "{fast,slow}", "--resume"):
+        assert words in text
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(NotFiniteError("loss nan"), 3), (KeyboardInterrupt("saved"), 130), (ConfigError("no"), 2)]
+)
+def test_exit_codes(error: BaseException, code: int, capsys: pytest.CaptureFixture[str]):
+    def run(config: Config) -> None:
+        raise error
+
+    assert execute(Config, run, []) == code
+    assert str(error) in capsys.readouterr().err
+
+
+def test_printable_removes_what_can_harm_a_terminal():
+    assert printable("a\x1b[2Jb\x07\tc\n\u202edé中👩‍👧") == "a[2Jb\tc\ndé中👩‍👧"
