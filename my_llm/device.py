@@ -157,6 +157,15 @@ def set_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
+def set_up(device: str, threads: int, seed: int) -> "torch.device":
+    """Everything that a script does before its first tensor: device, threads, seed, and the meeting of processes."""
+    chosen = choose_device(device)
+    set_threads(threads)
+    seed_everything(seed)
+    join_world(chosen)
+    return chosen
+
+
 def seed_everything(seed: int) -> None:
     """Seed torch's generators. The project draws from no other global generator."""
     import torch

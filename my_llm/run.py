@@ -6,6 +6,7 @@
         metrics.jsonl       one line per step and one per evaluation
         best.pt  last.pt    what use needs; and with it optimiser and random state, for exact resume
         curves.png  summary.json
+        not_finite.pt       after a NaN only: the weights before the bad step, and the report
 
 The first Ctrl-C (or SIGTERM) ends at the next step boundary with a save and the command that resumes; a second one
 stops at once. A killed run resumes from last.pt: the lines of metrics.jsonl after it are dropped and written again, so
@@ -29,7 +30,7 @@ from torch import nn
 from my_llm import checkpoint
 from my_llm.cli import TrainingConfig, parse, to_toml
 from my_llm.device import environment, rank, world
-from my_llm.errors import CheckpointError, ConfigError
+from my_llm.errors import CheckpointError, ConfigError, NotFiniteError
 from my_llm.progress import Progress
 from my_llm.training import Step
 
@@ -58,7 +59,7 @@ class Run(Generic[C]):
         self.max_steps = 0
         self._content: checkpoint.Content = {}
         self._better = False
-        self._signals = 0
+        self._signals, self._handlers = 0, {}
         self._earlier_seconds, self._started = 0.0, time.perf_counter()
 
     @classmethod
@@ -74,6 +75,8 @@ class Run(Generic[C]):
         published = home() / stage / "checkpoints" / publish
         if config.resume is not None:
             folder = config.resume if config.resume.is_dir() else config.resume.parent
+            if not (folder / "config.toml").exists():
+                raise CheckpointError("nothing to resume", got=config.resume, valid="a run directory with config.toml")
             return cls(folder, _resumed_config(folder, config), published, resuming=True)
         name = config.run_name or publish.removesuffix(".pt")
         if Path(name).name != name or name in (".", ".."):
@@ -88,8 +91,11 @@ class Run(Generic[C]):
             self._handlers = {s: signal.signal(s, self._on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
         return self
 
-    def __exit__(self, *error: object) -> None:
-        for number, handler in getattr(self, "_handlers", {}).items():
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if isinstance(error, NotFiniteError) and rank() == 0:  # the weights are those before the bad step: keep them
+            report = {"report": str(error), "model": self._model.state_dict()}
+            checkpoint.save(self.folder / "not_finite.pt", {**self._content, **report})
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
     def attach(
@@ -131,17 +137,11 @@ class Run(Generic[C]):
         return start
 
     def log(self, step: Step) -> None:
-        """Write the step's line, show progress; if a signal asked to stop, save and raise Stopped."""
+        """Write the step's line and show progress."""
         self._write({"step": step.index, "loss": step.loss, "lr": step.lr, "grad_norm": step.grad_norm,
                      "targets_per_second": round(step.tokens_per_second)})  # fmt: skip
         if rank() == 0:
             self.progress.show(step, self.max_steps)
-        if self._asked_to_stop() and step.index + 1 < self.max_steps:
-            self.save(step)
-            command = shlex.join(["python", sys.argv[0], "--resume", str(self.folder)])
-            raise Stopped(
-                f"stopped after step {step.index + 1} of {self.max_steps}, all saved; continue with: {command}"
-            )
 
     def due(self, step: Step, every: int) -> bool:
         """True after every `every` steps and after the last one."""
@@ -171,6 +171,14 @@ class Run(Generic[C]):
             self._better = False
         resume = {"optimizer": self._optimizer.state_dict(), "random": checkpoint.random_state()}
         checkpoint.save(self.folder / "last.pt", {**content, **resume})
+
+    def stop_if_asked(self, step: Step) -> None:
+        """The last line of the loop's body: after a Ctrl-C or SIGTERM, save and raise Stopped."""
+        if self._asked_to_stop() and step.index + 1 < self.max_steps:
+            self.save(step)
+            command = shlex.join(["python", sys.argv[0], "--resume", str(self.folder)])
+            done = f"stopped after step {step.index + 1} of {self.max_steps}, all saved"
+            raise Stopped(f"{done}; continue with: {command}")
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Draw curves.png and write summary.json."""
@@ -207,7 +215,9 @@ class Run(Generic[C]):
         checkpoint.write_atomically(self.folder / "config.toml", _settings(self.config).encode())
 
     def _open_metrics(self, start: int) -> None:
-        """Keep the lines of the steps before `start`; a torn last line goes, too."""
+        """Keep the lines of the steps before `start`; a torn last line and half-written files go."""
+        for litter in self.folder.glob(".*.tmp"):
+            litter.unlink(missing_ok=True)
         path = self.folder / "metrics.jsonl"
         kept = [json.dumps(line) + "\n" for line in read_metrics(self.folder) if line["step"] < start]
         checkpoint.write_atomically(path, "".join(kept).encode())
@@ -249,10 +259,7 @@ def _settings(config: TrainingConfig) -> str:
 
 def _resumed_config(folder: Path, config: C) -> C:
     """The run's own configuration; a flag given beside --resume must not contradict it."""
-    path = folder / "config.toml"
-    if not path.exists():
-        raise CheckpointError("nothing to resume", got=folder, valid="a run directory with config.toml in it")
-    saved, default = parse(type(config), ["--config", str(path)]), type(config)()
+    saved, default = parse(type(config), ["--config", str(folder / "config.toml")]), type(config)()
     for name, value in vars(config).items():
         if name not in MAY_CHANGE_ON_RESUME and value not in (getattr(default, name), getattr(saved, name)):
             raise ConfigError(f"--{name} cannot change on resume", got=value, valid=str(getattr(saved, name)))

@@ -1,0 +1,258 @@
+"""Four classifiers that are no networks: the scores that a network has to beat, and often does not.
+
+Naive Bayes, logistic regression and the linear support-vector machine end in the same thing: one weight for each word
+and class, and the class with the largest sum wins. They differ in how the weights are found: by counting, by maximum
+likelihood, by maximum margin. The decision tree asks one yes-or-no question after the other.
+
+What they cannot do: see that "not" and "good" together mean something else than each alone, unless the pair is given
+to them as a word of its own.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from my_llm.errors import DataError
+from stage1_mlp.models.losses import one_hot
+
+# --- texts as bags of words --------------------------------------------------------------------------------------
+
+
+class Bags(NamedTuple):
+    """B texts as sparse rows over V words: text i holds the words `ids[starts[i]:starts[i + 1]]`, so often.
+
+    Nearly all of the B × V table is 0, so only the rest is stored ("compressed sparse rows", CSR).
+    """
+
+    starts: Int[Tensor, "B+1"]
+    ids: Int[Tensor, "N"]
+    weights: Float[Tensor, "N"]
+    words: int
+
+    @classmethod
+    def pack(cls, texts: Iterable[tuple[Sequence[int], Sequence[float]]], words: int) -> "Bags":
+        """From one (ids, weights) pair for each text; weights are counts or TF-IDF values, `words` is V."""
+        rows = [(torch.as_tensor(ids, dtype=torch.int64), torch.as_tensor(weights)) for ids, weights in texts]
+        starts = torch.tensor([0, *(len(ids) for ids, _ in rows)]).cumsum(dim=0)
+        ids = torch.cat([ids for ids, _ in rows])
+        return cls(starts, ids, torch.cat([weights for _, weights in rows]).float(), words)
+
+    def times(self, matrix: Float[Tensor, "V C"]) -> Float[Tensor, "B C"]:
+        """X W: for each text the weighted sum of the rows of its words, which is what `embedding_bag` computes."""
+        return torch.nn.functional.embedding_bag(
+            self.ids, matrix, self.starts, mode="sum", per_sample_weights=self.weights, include_last_offset=True
+        )
+
+    def transposed(self) -> "Bags":
+        """Xᵀ: the texts of each word. `X.transposed().times(G)` is XᵀG, the shape of every gradient below."""
+        texts = torch.arange(len(self.starts) - 1).repeat_interleave(self.starts.diff())
+        order = self.ids.argsort(stable=True)
+        per_word = torch.bincount(self.ids, minlength=self.words)
+        starts = torch.cat([torch.zeros(1, dtype=torch.int64), per_word.cumsum(dim=0)])
+        return Bags(starts, texts[order], self.weights[order], len(self.starts) - 1)
+
+    def presence(self, words: Int[Tensor, "K"]) -> Bool[Tensor, "B K"]:
+        """Which of the K chosen words each text holds, as a dense table."""
+        column = torch.full((self.words,), len(words)).scatter(0, words, torch.arange(len(words)))
+        texts = torch.arange(len(self.starts) - 1).repeat_interleave(self.starts.diff())
+        table = torch.zeros(len(self.starts) - 1, len(words) + 1, dtype=torch.bool)
+        table[texts, column[self.ids]] = True
+        return table[:, :-1]
+
+
+class Classifier(Protocol):
+    """What every baseline is after fitting."""
+
+    def predict(self, bags: Bags) -> Int[Tensor, "B"]:
+        """The class of every text."""
+        ...
+
+
+class LinearClassifier(NamedTuple):
+    """The class with the largest x·w_c + b_c."""
+
+    weights: Float[Tensor, "V C"]
+    bias: Float[Tensor, "C"]
+
+    def predict(self, bags: Bags) -> Int[Tensor, "B"]:
+        return (bags.times(self.weights) + self.bias).argmax(dim=1)
+
+
+def truth(labels: Int[Tensor, "B"], classes: int) -> Float[Tensor, "B C"]:
+    """The labels as one-hot rows.
+
+    Raises:
+        DataError: If there are no examples, or a label is no class.
+    """
+    if len(labels) == 0 or labels.min() < 0 or labels.max() >= classes:
+        raise DataError("a classifier needs examples with labels from 0", valid=f"labels 0 to {classes - 1}")
+    return one_hot(labels, torch.zeros(len(labels), classes))
+
+
+# --- counting ----------------------------------------------------------------------------------------------------
+
+
+def naive_bayes(bags: Bags, labels: Int[Tensor, "B"], classes: int, alpha: float = 1.0) -> LinearClassifier:
+    """log p(class) + Σ_words count · log p(word | class), by counting: one pass, no iteration.
+
+    Naive, because the words of a text are taken as independent. α is added to every count so that no word is ever
+    impossible (Laplace, 1814). Multinomial form: McCallum & Nigam, AAAI workshop 1998, equations 5 and 6.
+    """
+    per_class = bags.transposed().times(truth(labels, classes)) + alpha  # (V, C)
+    prior = torch.bincount(labels, minlength=classes) / len(labels)
+    return LinearClassifier((per_class / per_class.sum(dim=0)).log(), prior.log())
+
+
+# --- descending --------------------------------------------------------------------------------------------------
+
+Slope = Callable[[Tensor, Tensor], Tensor]
+
+
+def softmax_slope(scores: Float[Tensor, "B C"], target: Float[Tensor, "B C"]) -> Float[Tensor, "B C"]:
+    """∂(cross-entropy)/∂scores = p − y."""
+    return scores.softmax(dim=1) - target
+
+
+def squared_hinge_slope(scores: Float[Tensor, "B C"], target: Float[Tensor, "B C"]) -> Float[Tensor, "B C"]:
+    """∂/∂scores of Σ_c max(0, 1 − s_c x_c)², with s = +1 for the right class and −1 for the others."""
+    sign = 2 * target - 1
+    return -2 * sign * (1 - sign * scores).clamp(min=0)
+
+
+def largest_curvature(bags: Bags, transposed: Bags, iterations: int = 20) -> float:
+    """The largest eigenvalue of XᵀX / B (with a 1 for the bias in every row), by power iteration."""
+    v, bias = torch.ones(bags.words, 1), torch.ones(1)
+    length = torch.ones(())
+    for _ in range(iterations):
+        length = (v.square().sum() + bias.square().sum()).sqrt()
+        out = bags.times(v / length) + bias / length  # (B, 1)
+        v, bias = transposed.times(out) / len(out), out.mean(dim=0)
+    return float((v.square().sum() + bias.square().sum()).sqrt())
+
+
+def descend(
+    bags: Bags, target: Float[Tensor, "B C"], slope: Slope, curvature: float, penalty: float, iterations: int
+) -> LinearClassifier:
+    """Minimises mean loss + ½ penalty · |W|² over the whole training set by accelerated gradient descent.
+
+    Nesterov, 1983, as in Beck & Teboulle, "FISTA", 2009, equations 4.1 to 4.3. The step is 1 / (largest curvature of
+    the objective), so there is no learning rate to choose; `curvature` is that of the loss alone.
+    """
+    transposed = bags.transposed()
+    step = 1 / (1.05 * curvature * largest_curvature(bags, transposed) + penalty)
+    weights, bias = torch.zeros(bags.words, target.shape[1]), torch.zeros(target.shape[1])
+    ahead, ahead_bias, t = weights, bias, 1.0
+    for _ in range(iterations):
+        g = slope(bags.times(ahead) + ahead_bias, target) / len(target)  # (B, C)
+        new_weights = ahead - step * (transposed.times(g) + penalty * ahead)
+        new_bias = ahead_bias - step * g.sum(dim=0)
+        t_next = (1 + (1 + 4 * t**2) ** 0.5) / 2
+        ahead = new_weights + (t - 1) / t_next * (new_weights - weights)
+        ahead_bias = new_bias + (t - 1) / t_next * (new_bias - bias)
+        weights, bias, t = new_weights, new_bias, t_next
+    return LinearClassifier(weights, bias)
+
+
+def logistic_regression(
+    bags: Bags, labels: Int[Tensor, "B"], classes: int, penalty: float = 1e-5, iterations: int = 200
+) -> LinearClassifier:
+    """An MLP without hidden layers: cross-entropy, plus an L2 penalty. Cox, 1958."""
+    return descend(bags, truth(labels, classes), softmax_slope, 0.5, penalty, iterations)
+
+
+def linear_svm(
+    bags: Bags, labels: Int[Tensor, "B"], classes: int, penalty: float = 1e-4, iterations: int = 200
+) -> LinearClassifier:
+    """One line for each class against the rest, with the widest margin that the penalty allows.
+
+    Cortes & Vapnik, "Support-Vector Networks", 1995, with the squared hinge, which has a gradient everywhere. The
+    C of other programs is 1 / (penalty · number of texts). For text give TF-IDF rows of length 1 (Joachims, 1998).
+    """
+    return descend(bags, truth(labels, classes), squared_hinge_slope, 2.0, penalty, iterations)
+
+
+# --- asking ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Node:
+    """A question, "does the text hold word number `column`?", or, without branches, an answer."""
+
+    answer: int
+    column: int = 0
+    branches: "tuple[Node, Node] | None" = None  # no, yes
+
+
+class DecisionTree(NamedTuple):
+    """Asks about the words it knows until it reaches a leaf."""
+
+    words: Int[Tensor, "K"]
+    root: Node
+
+    def predict(self, bags: Bags) -> Int[Tensor, "B"]:
+        answers = torch.zeros(len(bags.starts) - 1, dtype=torch.int64)
+        holds = bags.presence(self.words)  # (B, K)
+        stack = [(self.root, torch.arange(len(answers)))]
+        while stack:
+            node, rows = stack.pop()
+            answers[rows] = node.answer  # overwritten further down, if there is a further down
+            if node.branches:
+                yes = holds[rows, node.column]
+                stack += [(node.branches[0], rows[~yes]), (node.branches[1], rows[yes])]
+        return answers
+
+
+def gini(counts: Float[Tensor, "*K C"]) -> Float[Tensor, "*K"]:
+    """n (1 − Σ_c p_c²): how mixed n examples are, times n; 0 when all are of one class."""
+    n = counts.sum(dim=-1)
+    return n - counts.square().sum(dim=-1) / n.clamp(min=1)
+
+
+def split_impurity(yes: Float[Tensor, "K C"], total: Float[Tensor, "C"], min_leaf: int) -> Float[Tensor, "K"]:
+    """What is left mixed after asking about each of K words; infinite where a side would get too few examples.
+
+    `yes` counts, for each word and class, the examples that hold the word; `total` counts all of them.
+    """
+    no = total - yes
+    too_few = torch.minimum(yes.sum(dim=1), no.sum(dim=1)) < min_leaf
+    return (gini(yes) + gini(no)).masked_fill(too_few, torch.inf)
+
+
+def grow(holds: Float[Tensor, "B K"], target: Float[Tensor, "B C"], depth: int, min_leaf: int) -> Node:
+    """Asks the question that leaves the least mixed, and grows a tree for each answer."""
+    total = target.sum(dim=0)  # (C,)
+    answer = int(total.argmax())
+    impurity = split_impurity(holds.T @ target, total, min_leaf)
+    column = int(impurity.argmin())
+    if depth == 0 or gini(total) == 0 or torch.isinf(impurity[column]):
+        return Node(answer)
+    yes = holds[:, column] > 0
+    no_branch, yes_branch = (grow(holds[side], target[side], depth - 1, min_leaf) for side in (~yes, yes))
+    return Node(answer, column, (no_branch, yes_branch))
+
+
+def decision_tree(
+    bags: Bags, labels: Int[Tensor, "B"], classes: int, words: int = 500, depth: int = 30, min_leaf: int = 2
+) -> DecisionTree:
+    """CART on the presence of the `words` words that separate the classes best when asked about alone.
+
+    Breiman, Friedman, Olshen & Stone, *Classification and Regression Trees*, 1984, chapters 2 and 4.
+    """
+    target = truth(labels, classes)
+    each_once = bags._replace(weights=torch.ones_like(bags.weights))  # presence in place of counts
+    impurity = split_impurity(each_once.transposed().times(target), target.sum(dim=0), min_leaf)
+    chosen = impurity.topk(min(words, bags.words), largest=False).indices
+    return DecisionTree(chosen, grow(bags.presence(chosen).float(), target, depth, min_leaf))
+
+
+# One slot: (bags, labels, classes) -> classifier.
+BASELINES: dict[str, Callable[[Bags, Tensor, int], Classifier]] = {
+    "naive_bayes": naive_bayes,
+    "logistic_regression": logistic_regression,
+    "linear_svm": linear_svm,
+    "decision_tree": decision_tree,
+}

@@ -1,0 +1,133 @@
+"""Kills a real training again and again, resumes it, and compares the end with a training that nobody disturbed.
+
+    python kill_driver.py HOME KILLS SEED
+
+Half of the kills come at a random moment; the other half are aimed inside a save: at a certain call of os.fsync or
+os.replace. The interpreter is forked for each attempt, so that a kill costs a fraction of a second and not an import of
+torch. Prints one line of JSON: {"runs", "kills", "aimed", "identical"}. Needs os.fork, so it does not run on Windows.
+"""
+
+import dataclasses
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+KILLS_PER_RUN = 10
+
+
+def main() -> None:
+    home, kills, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    os.environ["MY_LLM_HOME"] = str(home)
+    import torch
+
+    torch.set_num_threads(1)
+    from my_llm.data import catalog
+    from stage1_mlp.train import TrainConfig
+
+    corpus = catalog.load("python_docs")
+    small = dataclasses.replace(corpus, train=corpus.train[:300], validation=corpus.validation[:50])
+    catalog.load = lambda *args, **kwargs: small  # read once here instead of once per attempt
+    config = TrainConfig(dataset="python_docs", max_steps=120, batch_size=16, epochs=20, threads=1, run_name="whole")
+
+    started = time.perf_counter()
+    assert attempt(config, None) == 0
+    seconds = time.perf_counter() - started
+    whole = newest(home, "whole")
+    rng, done, aimed, runs, identical = random.Random(seed), 0, 0, 0, 0
+    while done < kills:
+        name, folder = f"killed{runs}", None
+        for _ in range(min(KILLS_PER_RUN, kills - done)):
+            aim = rng.randrange(1, 30) if rng.random() < 0.5 else None
+            current = dataclasses.replace(config, run_name=name, resume=folder)
+            died = attempt(current, rng.uniform(0, seconds) if aim is None else None, aim)
+            done, aimed = done + died, aimed + (died and aim is not None)
+            folder = newest(home, name)
+        final = dataclasses.replace(config, run_name=name, resume=folder)
+        assert attempt(final, None) == 0, f"{name} could not be resumed"
+        folder = newest(home, name)
+        assert folder is not None and whole is not None
+        runs, identical = runs + 1, identical + same_end(whole, folder)
+    print(json.dumps({"runs": runs, "kills": done, "aimed": int(aimed), "identical": identical}))
+
+
+def attempt(config, delay: float | None, aim: int | None = None) -> bool:
+    """Train in a forked child; True if it was killed. `aim` kills at that call of os.fsync or os.replace."""
+    child = os.fork()
+    if child == 0:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        if aim is not None:
+            aim_inside_a_save(aim)
+        from stage1_mlp.train import run
+
+        code = 1
+        try:
+            code = run(config) or 0
+        finally:
+            os._exit(code)
+    if delay is not None:
+        time.sleep(delay)
+        os.kill(child, signal.SIGKILL)
+    status = os.waitpid(child, 0)[1]
+    if os.WIFSIGNALED(status):
+        return True
+    assert os.WEXITSTATUS(status) == 0, f"attempt ended with {os.WEXITSTATUS(status)}: {config}"
+    return False
+
+
+def aim_inside_a_save(calls: int) -> None:
+    """Die just before or just after the `calls`-th fsync or rename of the process."""
+    left = [calls]
+
+    def deadly(function):
+        def call(*args):
+            left[0] -= 1
+            if left[0] == 0:
+                if calls % 2:
+                    function(*args)
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*args)
+
+        return call
+
+    os.fsync, os.replace = deadly(os.fsync), deadly(os.replace)
+
+
+def newest(home: Path, name: str) -> Path | None:
+    """The run's folder, if the kill left one that can be resumed."""
+    folders = sorted(f for f in (home / "runs" / "stage1_mlp").glob(f"*-{name}") if (f / "config.toml").exists())
+    return folders[-1] if folders else None
+
+
+def same_end(one: Path, other: Path) -> bool:
+    """Weights, optimiser, random state, best score and metrics are the same to the last bit."""
+    from my_llm import checkpoint
+
+    states = [[normal(checkpoint.load(f / name)) for name in ("best.pt", "last.pt")] for f in (one, other)]
+    return states[0] == states[1] and metrics(one) == metrics(other)
+
+
+def normal(value):
+    """Tensors as bytes, times dropped: comparable with ==."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return str(value.dtype), tuple(value.shape), value.contiguous().numpy().tobytes()
+    if isinstance(value, dict):
+        return {key: normal(item) for key, item in value.items() if key != "seconds"}
+    return [normal(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def metrics(folder: Path) -> list[dict]:
+    from my_llm.run import read_metrics
+
+    return [{k: v for k, v in line.items() if k != "targets_per_second"} for line in read_metrics(folder)]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,305 @@
+"""Decoding: filters by hand and by property, draws against their probabilities, beam search against all sentences."""
+
+import itertools
+import math
+from functools import partial
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from my_llm import decoding
+from my_llm.errors import ConfigError, NotFiniteError
+
+INF = torch.inf
+rows = st.lists(st.floats(-20, 20, width=32), min_size=7, max_size=7).map(lambda row: torch.tensor([row]))
+
+
+def logits_of(*probabilities: float) -> torch.Tensor:
+    return torch.tensor([probabilities]).log()
+
+
+def kept(logits: torch.Tensor) -> list[int]:
+    return (logits[0] > -INF).nonzero()[:, 0].tolist()
+
+
+# ---------------------------------------------------------------- filters
+
+
+def test_nucleus_keeps_the_token_that_crosses_p():
+    logits = logits_of(0.1, 0.5, 0.3, 0.1)
+    assert kept(decoding.top_p_filter(logits, 0.4)) == [1]  # 0.5 crosses 0.4
+    assert kept(decoding.top_p_filter(logits, 0.6)) == [1, 2]  # 0.5 does not reach 0.6, 0.5 + 0.3 crosses it
+    assert kept(decoding.top_p_filter(logits, 0.85)) == [0, 1, 2]  # of two equals the first
+    assert kept(decoding.top_p_filter(logits, 1e-9)) == [1]  # never nothing
+
+
+@given(rows, st.floats(1e-6, 1))
+def test_nucleus_is_the_smallest_set_of_mass_p(logits, p):
+    filtered = decoding.top_p_filter(logits, p)
+    probabilities = logits.double().softmax(-1)[0]
+    nucleus = probabilities[kept(filtered)]
+    assert len(nucleus) >= 1
+    assert nucleus.sum() >= p - 1e-6
+    assert nucleus.sum() - nucleus.min() < p + 1e-6, "without its least likely token it would not reach p"
+    assert (filtered[0][kept(filtered)] == logits[0][kept(filtered)]).all(), "what stays keeps its logit"
+
+
+@given(rows, st.integers(1, 12))
+def test_top_k_keeps_exactly_the_k_largest(logits, k):
+    stays = kept(decoding.top_k_filter(logits, k))
+    assert len(stays) == min(k, 7)
+    assert sorted(logits[0][stays].tolist()) == sorted(logits[0].tolist())[-k:]
+
+
+@given(rows)
+def test_k_of_all_and_p_of_one_change_nothing(logits):
+    assert torch.equal(decoding.top_k_filter(logits, 7), logits)
+    assert torch.equal(decoding.top_p_filter(logits, 1.0), logits)
+    draws = [
+        decoding.sample(logits, generator=torch.Generator().manual_seed(3), **settings)
+        for settings in (
+            {},
+            {"top_k": 7},
+            {"top_p": 1.0},
+            {"repetition_penalty": 1.0, "previous": torch.zeros(1, 1).long()},
+        )
+    ]
+    assert len({int(draw) for draw in draws}) == 1
+
+
+def test_repetition_penalty_by_hand():
+    logits = torch.tensor([[2.0, -1.0, 0.5, 3.0]])
+    result = decoding.penalise_repetition(logits, torch.tensor([[0, 1, 1]]), 2.0)
+    assert result.tolist() == [[1.0, -2.0, 0.5, 3.0]]  # 2 / 2, -1 · 2 (once, though it occurred twice), rest untouched
+
+
+# ---------------------------------------------------------------- one token
+
+
+@given(rows)
+def test_one_candidate_left_is_greedy(logits):
+    for settings in ({"temperature": 0.0}, {"top_k": 1}, {"top_p": 1e-9}):
+        drawn = decoding.sample(logits, **settings)
+        assert logits[0, drawn[0]] == logits.max()
+    assert decoding.greedy(logits)[0] == logits[0].argmax()
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, [0.1, 0.2, 0.3, 0.4]),
+        ({"temperature": 0.5}, [0.01 / 0.3, 0.04 / 0.3, 0.09 / 0.3, 0.16 / 0.3]),  # p² over 0.01 + 0.04 + 0.09 + 0.16
+        ({"top_k": 2}, [0, 0, 3 / 7, 4 / 7]),
+        ({"top_p": 0.75}, [0, 2 / 9, 3 / 9, 4 / 9]),
+        ({"top_k": 3, "top_p": 0.7}, [0, 0, 3 / 7, 4 / 7]),  # of the three 4/9 + 3/9 crosses 0.7
+    ],
+)
+def test_draws_follow_their_probabilities(settings, expected):
+    n = 20_000
+    logits = logits_of(0.1, 0.2, 0.3, 0.4).expand(n, 4)
+    drawn = decoding.sample(logits, generator=torch.Generator().manual_seed(0), **settings)
+    counts = torch.bincount(drawn, minlength=4).double()
+    wanted = n * torch.tensor(expected, dtype=torch.float64)
+    assert (counts[wanted == 0] == 0).all()
+    chi_square = ((counts - wanted)[wanted > 0] ** 2 / wanted[wanted > 0]).sum()
+    assert chi_square < 16.27  # 3 degrees of freedom: exceeded once in a thousand seeds
+
+
+def test_rows_are_drawn_apart_and_the_seed_decides():
+    logits = torch.randn(11, 5, generator=torch.Generator().manual_seed(1))
+    logits[3] = torch.tensor([-INF, -INF, 0.0, -INF, -INF])
+    draws = [decoding.sample(logits, generator=torch.Generator().manual_seed(seed)) for seed in (5, 5, 6)]
+    assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
+    assert all(draw[3] == 2 for draw in draws)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_every_precision(dtype):
+    logits = torch.tensor([[1.0, 60000.0, -INF]], dtype=dtype)
+    assert decoding.sample(logits, temperature=1e-6, top_p=0.9, top_k=2).tolist() == [1]
+
+
+@pytest.mark.parametrize("bad", [[-INF, -INF], [math.nan, 0.0], [INF, 0.0]])
+def test_a_row_without_a_choice_is_refused(bad):
+    logits = torch.tensor([[0.0, 1.0], bad])
+    for choose in (decoding.greedy, decoding.sample):
+        with pytest.raises(NotFiniteError, match="row 1"):
+            choose(logits)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"temperature": -0.1},
+        {"top_k": 0},
+        {"top_p": 0.0},
+        {"top_p": 1.1},
+        {"repetition_penalty": 0.0, "previous": torch.zeros(1, 1).long()},
+    ],
+)
+def test_settings_out_of_range_are_refused(settings):
+    with pytest.raises(ConfigError):
+        decoding.sample(torch.zeros(1, 3), **settings)
+
+
+# ---------------------------------------------------------------- many tokens
+
+STOP = 0
+
+
+def table_model(vocabulary: int, seed: int):
+    """A tiny language model: the logits depend on the last two tokens. Forward (B, T) -> (B, T, V)."""
+    table = 2 * torch.randn(vocabulary, vocabulary, vocabulary, generator=torch.Generator().manual_seed(seed))
+
+    def forward(tokens):
+        before = torch.cat([torch.zeros_like(tokens[:, :1]), tokens[:, :-1]], dim=1)
+        return table[before, tokens]
+
+    return forward
+
+
+def cached(forward):
+    """The same model with a state of its own: the last token, inside a tuple and a dict."""
+
+    def step(tokens, state):
+        last = torch.zeros_like(tokens[:, :1]) if state is None else state[0]["last"]
+        both = torch.cat([last, tokens], dim=1)
+        return forward(both)[:, -1], ({"last": both[:, -1:]}, "constant")
+
+    return step
+
+
+def every_sentence(forward, start, vocabulary, longest, alpha):
+    """Score all sentences that end in STOP or are cut at `longest`."""
+    found = {}
+    for length in range(1, longest + 1):
+        for said in itertools.product(range(vocabulary), repeat=length):
+            if STOP in said[:-1] or (said[-1] != STOP and length < longest):
+                continue
+            tokens = torch.tensor([[start, *said]])
+            steps = forward(tokens).log_softmax(-1)[0, range(length), said]
+            found[said] = steps.sum().item() / decoding.length_penalty(length, alpha)
+    return sorted(found.items(), key=lambda item: -item[1])
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6, 2.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_beam_that_holds_everything_is_exhaustive_search(seed, alpha):
+    forward = table_model(4, seed)
+    expected = every_sentence(forward, 1, 4, 4, alpha)  # 1 + 3 + 9 + 27·4 = 121 sentences
+    assert len(expected) == 121
+    best = decoding.beam_search(
+        decoding.recompute(forward), torch.tensor([[1]]), width=121, max_new_tokens=4, stop=STOP, alpha=alpha
+    )[0]
+    assert [tuple(hypothesis.tokens) for hypothesis in best[:5]] == [said for said, _ in expected[:5]]
+    assert [hypothesis.score for hypothesis in best] == pytest.approx([score for _, score in expected], abs=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_beam_of_one_is_greedy(seed):
+    step, prompt = decoding.recompute(table_model(7, seed)), torch.tensor([[1], [2], [3]])
+    said = torch.stack(list(decoding.generate(step, prompt, max_new_tokens=11, stop=STOP)), dim=1).tolist()
+    beams = decoding.beam_search(step, prompt, width=1, max_new_tokens=11, stop=STOP)
+    for row, beam in zip(said, beams):
+        assert beam[0].tokens == (row[: row.index(STOP) + 1] if STOP in row else row)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_batched_is_single_and_cached_is_recomputed(seed):
+    forward, prompt = table_model(7, seed), torch.tensor([[3, 1], [2, 2], [5, 6]])
+    search = partial(decoding.beam_search, width=3, max_new_tokens=11, stop=STOP)
+    together = search(decoding.recompute(forward), prompt)
+    apart = [search(decoding.recompute(forward), row[None])[0] for row in prompt]
+    with_cache = search(cached(forward), prompt)
+    for other in (apart, with_cache):
+        assert [[h.tokens for h in beam] for beam in other] == [[h.tokens for h in beam] for beam in together]
+    assert all(len(beam) == 3 and beam[0].score >= beam[1].score >= beam[2].score for beam in together)
+
+
+def test_a_wider_beam_finds_what_greedy_misses():
+    # greedy takes A (0.6), after which everything is poor; B (0.4) leads to a sure ending
+    table = {(): [0.0, 0.6, 0.4], (1,): [0.4, 0.3, 0.3], (2,): [1.0, 0.0, 0.0]}
+
+    def step(tokens, state):
+        said = [()] * len(tokens) if state is None else [tuple(row.tolist()) for row in tokens]
+        return torch.tensor([table[row] for row in said]).log(), tokens
+
+    search = partial(decoding.beam_search, step, torch.tensor([[0]]), max_new_tokens=2, stop=STOP, alpha=0.0)
+    assert search(width=1)[0][0].tokens == [1, STOP]
+    assert search(width=2)[0][0].tokens == [2, STOP]
+    assert search(width=2)[0][0].log_probability == pytest.approx(math.log(0.4))
+
+
+def test_length_penalty_by_hand():
+    assert decoding.length_penalty(1, 0.6) == 1  # (5 + 1) / 6
+    assert decoding.length_penalty(7, 1.0) == 2  # (5 + 7) / 6
+    assert decoding.length_penalty(19, 0.5) == 2  # √(24 / 6)
+
+
+def test_generate_stops_when_all_rows_have_and_streams():
+    def step(tokens, state):  # row r counts down from its prompt
+        return torch.nn.functional.one_hot((tokens[:, -1] - 1).clamp(min=STOP), 7).float(), state
+
+    stream = decoding.generate(step, torch.tensor([[2], [4]]), max_new_tokens=100, stop=STOP)
+    assert next(stream).tolist() == [1, 3], "one token at a time"
+    assert [tokens.tolist() for tokens in stream] == [[0, 2], [0, 1], [0, 0]], (
+        "a row that has ended goes on saying stop"
+    )
+    assert len(list(decoding.generate(step, torch.tensor([[2]]), max_new_tokens=5))) == 5, "no stop: all of them"
+
+
+def test_generate_passes_everything_said_to_choose_and_only_the_new_to_step():
+    seen, new = [], []
+
+    def step(tokens, state):
+        new.append(tokens.tolist())
+        return torch.zeros(1, 5), state
+
+    def choose(logits, *, previous):
+        seen.append(previous.tolist())
+        return torch.tensor([len(seen)])
+
+    list(decoding.generate(step, torch.tensor([[3, 4]]), max_new_tokens=3, choose=choose))
+    assert seen == [[[3, 4]], [[3, 4, 1]], [[3, 4, 1, 2]]]
+    assert new == [[[3, 4]], [[1]], [[2]]]
+
+
+def test_recompute_forgets_what_the_context_cannot_hold():
+    read = []
+
+    def forward(tokens):
+        read.append(tokens.shape[1])
+        return torch.zeros(*tokens.shape, 3)
+
+    list(decoding.generate(decoding.recompute(forward, context=4), torch.tensor([[1, 1, 1]]), max_new_tokens=4))
+    assert read == [3, 4, 4, 4]
+
+
+def test_repetition_penalty_breaks_a_loop():
+    def step(tokens, state):
+        return torch.tensor([[3.0, 2.9, 2.8, 2.7]]), state
+
+    choose = partial(decoding.sample, temperature=0.0, repetition_penalty=1.5)
+    said = decoding.generate(step, torch.tensor([[0]]), max_new_tokens=3, choose=choose)
+    assert [int(token) for token in said] == [1, 2, 3]  # greedy alone would say 0, 0, 0
+
+
+def test_no_gradient_is_kept():
+    weight = torch.ones(3, requires_grad=True)
+    scores = []
+
+    def step(tokens, state):
+        scores.append(weight * torch.ones(len(tokens), 3))
+        return scores[-1], tokens
+
+    list(decoding.generate(step, torch.tensor([[1]]), max_new_tokens=2))
+    decoding.beam_search(step, torch.tensor([[1]]), width=2, max_new_tokens=2, stop=STOP)
+    assert not any(score.requires_grad for score in scores)
+    assert torch.is_grad_enabled()
+
+
+def test_a_beam_without_width_is_refused():
+    with pytest.raises(ConfigError):
+        decoding.beam_search(cached(table_model(3, 0)), torch.tensor([[1]]), width=0, max_new_tokens=2, stop=STOP)

@@ -1,0 +1,180 @@
+"""A run can be stopped, killed and continued, and the end is the same to the last bit."""
+
+import dataclasses
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from my_llm import checkpoint
+from my_llm.cli import TrainingConfig
+from my_llm.errors import CheckpointError, ConfigError, NotFiniteError
+from my_llm.run import Run, Stopped, read_metrics
+from my_llm.training import Loss, train_steps
+
+STEPS, EVERY = 20, 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(TrainingConfig):
+    lr: float = 0.1
+    """step size"""
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_LLM_HOME", str(tmp_path))
+
+
+def train(
+    config: Config, *, after: Callable[[int], None] = lambda step: None, digest: str = "d", poison: int = -1
+) -> Run:
+    """A training with all that must survive a stop: momentum, a schedule, dropout's random numbers, a best score."""
+    with Run.open("stage1_mlp", config, publish="best_model.pt") as run:
+        torch.manual_seed(run.config.seed)
+        model = nn.Sequential(nn.Linear(3, 5), nn.Dropout(0.5), nn.Linear(5, 1))
+        optimizer = torch.optim.Adam(model.parameters(), lr=run.config.lr)
+        data = {"name": "toy", "sha256": digest}
+        start = run.attach(model, optimizer, kind="test", max_steps=STEPS, data=data, words=["a"])
+
+        def loss_fn(model: nn.Module, index: int) -> Loss:
+            x = torch.randn(4, 3, generator=torch.Generator().manual_seed(index))
+            return Loss((model(x) - x.sum(1, keepdim=True)).square().sum() * (torch.nan if index == poison else 1), 4)
+
+        def halving(step: int) -> float:
+            return 0.5 ** (step // 7)
+
+        steps = train_steps(model, lambda i: i, loss_fn, optimizer, schedule=halving, max_steps=STEPS, start=start)
+        for step in steps:
+            run.log(step)
+            if run.due(step, EVERY):
+                run.log_scores(step, {"validation_loss": step.loss}, best="validation_loss", lower_is_better=True)
+                run.save(step)
+            after(step.index)
+            run.stop_if_asked(step)
+        run.finish({})
+    return run
+
+
+def without_times(folder: Path) -> list[dict]:
+    return [{k: v for k, v in line.items() if k != "targets_per_second"} for line in read_metrics(folder)]
+
+
+def assert_same(a: object, b: object) -> None:
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b)
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a.keys() - {"seconds"}:
+            assert_same(a[key], b[key])
+    elif isinstance(a, list):
+        assert len(a) == len(b)
+        for one, other in zip(a, b, strict=True):
+            assert_same(one, other)
+    else:
+        assert a == b
+
+
+def assert_same_end(one: Run, other: Run) -> None:
+    for name in ("best.pt", "last.pt"):
+        assert_same(checkpoint.load(one.folder / name), checkpoint.load(other.folder / name))
+    assert without_times(one.folder) == without_times(other.folder)
+
+
+def test_a_run_leaves_everything_that_it_promises():
+    run = train(Config(run_name="name"))
+    names = {file.name for file in run.folder.iterdir()}
+    assert names == {
+        "config.toml",
+        "environment.json",
+        "metrics.jsonl",
+        "best.pt",
+        "last.pt",
+        "curves.png",
+        "summary.json",
+    }
+    lines = read_metrics(run.folder)
+    assert [line["step"] for line in lines if "loss" in line] == list(range(STEPS))
+    assert [line["step"] for line in lines if "validation_loss" in line] == [4, 9, 14, 19]
+    assert json.loads((run.folder / "summary.json").read_text())["best"] == run.best
+    assert checkpoint.load(run.published, "test")["words"] == ["a"]
+    best = min((line for line in lines if "validation_loss" in line), key=lambda line: line["validation_loss"])
+    assert run.best is not None and run.best["step"] == best["step"]
+
+
+@pytest.mark.parametrize("at", [0, 4, 6, 18])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_continues_as_if_nothing_had_been(at: int, number: int):
+    whole = train(Config())
+    with pytest.raises(Stopped, match=f"after step {at + 1} of {STEPS}.*--resume"):
+        train(Config(), after=lambda step: os.kill(os.getpid(), number) if step == at else None)
+    stopped = max((f for f in whole.folder.parent.iterdir() if f != whole.folder), key=lambda f: f.stat().st_mtime)
+    assert_same_end(whole, train(Config(resume=stopped)))
+    assert_same_end(whole, train(Config(resume=stopped / "last.pt")))
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("at", [2, 4, 7, 19])
+def test_a_run_that_dies_between_saves_writes_no_line_twice(at: int):
+    def die(step: int) -> None:
+        if step == at:
+            raise Killed
+
+    whole = train(Config())
+    with pytest.raises(Killed):
+        train(Config(run_name="dies"), after=die)
+    folder = next(whole.folder.parent.glob("*-dies"))
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 99, "lo')  # the line that the kill tore
+    resumed = train(Config(resume=folder))
+    assert_same_end(whole, resumed)
+
+
+def test_an_earlier_run_is_never_overwritten():
+    folders = {train(Config()).folder for _ in range(3)}
+    assert len(folders) == 3
+
+
+def test_resume_refuses_other_flags_other_texts_and_other_folders(tmp_path: Path):
+    run = train(Config(lr=0.2))
+    with pytest.raises(ConfigError, match=r"--lr cannot change.*'0.3'.*valid: 0.2"):
+        train(Config(lr=0.3, resume=run.folder))
+    with pytest.raises(CheckpointError, match="another text"):
+        train(Config(resume=run.folder), digest="e")
+    with pytest.raises(CheckpointError, match="nothing to resume.*absent"):
+        train(Config(resume=tmp_path / "absent"))
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", ".."])
+def test_a_run_name_cannot_leave_the_folder(name: str):
+    with pytest.raises(ConfigError, match="plain name"):
+        train(Config(run_name=name))
+
+
+def test_nan_keeps_the_last_good_weights_and_a_report():
+    with pytest.raises(NotFiniteError):
+        train(Config(run_name="nan"), poison=7)
+    folder = next((Path(os.environ["MY_LLM_HOME"]) / "runs" / "stage1_mlp").glob("*-nan"))
+    content = checkpoint.load(folder / "not_finite.pt", "test")
+    assert "step 7" in content["report"]
+    assert all(torch.isfinite(tensor).all() for tensor in content["model"].values())
+    assert checkpoint.load(folder / "last.pt")["progress"]["step"] == 5
+
+
+def test_a_second_signal_stops_at_once():
+    def twice(step: int) -> None:
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            pytest.fail("went on after the second signal")
+
+    with pytest.raises(KeyboardInterrupt, match="at once"):
+        train(Config(), after=twice)

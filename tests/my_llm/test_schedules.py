@@ -1,0 +1,54 @@
+"""Schedules: the numbers by hand, and the shape for every length."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from my_llm.errors import ConfigError
+from my_llm.schedules import SCHEDULES
+
+
+@pytest.mark.parametrize(
+    ("name", "after"),
+    [
+        ("constant", [1, 1, 1, 1, 1, 1, 1, 1]),
+        ("linear", [1, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8]),  # 8 steps after the warm-up
+        ("cosine", [(1 + math.cos(math.pi * i / 8)) / 2 for i in range(8)]),
+        ("step", [1, 1, 1 / 2, 1 / 2, 1 / 4, 1 / 4, 1 / 8, 1 / 8]),  # four stairs of 8 / 4 = 2 steps
+        ("inverse_sqrt", [math.sqrt(4 / s) for s in range(5, 13)]),  # warm-up 4, steps counted from 1
+    ],
+)
+def test_numbers_by_hand(name, after):
+    schedule = SCHEDULES[name](12, 4)
+    assert [schedule(index) for index in range(4)] == pytest.approx([1 / 4, 2 / 4, 3 / 4, 4 / 4])
+    assert [schedule(index) for index in range(4, 12)] == pytest.approx(after)
+
+
+def test_cosine_is_halfway_in_the_middle():
+    assert SCHEDULES["cosine"](100, 0)(50) == pytest.approx(0.5)  # cos(π/2) = 0
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@given(max_steps=st.integers(1, 300), share=st.floats(0, 1))
+def test_climbs_to_one_and_never_rises_again(name, max_steps, share):
+    warmup = int(share * max_steps)
+    schedule = SCHEDULES[name](max_steps, warmup)
+    values = [schedule(index) for index in range(max_steps + 5)]
+    peak = max(warmup - 1, 0)
+    assert values[peak] == pytest.approx(1)
+    assert values[: peak + 1] == sorted(values[: peak + 1])
+    assert values[peak:] == sorted(values[peak:], reverse=True)
+    assert all(0 < value <= 1 for value in values[:max_steps]), "no step of the run is wasted"
+
+
+def test_without_warmup_the_first_step_is_at_the_peak():
+    assert {name: make(10, 0)(0) for name, make in SCHEDULES.items()} == dict.fromkeys(SCHEDULES, 1)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("warmup", [-1, 11])
+def test_a_warmup_that_does_not_fit_is_refused(name, warmup):
+    with pytest.raises(ConfigError, match="warm-up must fit"):
+        SCHEDULES[name](10, warmup)
