@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 STEPS = {  # what is judged -> the module that judges it, with its arguments
     "layout": ["ruff", "format", "--check", "."],
     "lint": ["ruff", "check", "."],
-    "types": ["basedpyright"],
+    "types": ["basedpyright", "--pythonpath", sys.executable],
     "architecture": ["pytest", "tests/test_architecture.py", "-p", "no:xdist"],
     "tables": ["lab", "tables", "--check"],
 }
@@ -26,7 +26,8 @@ def run_step(name: str, arguments: list[str]) -> bool:
         [sys.executable, "-m", *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8"
     )
     passed, seconds = answer.returncode == 0, time.monotonic() - start
-    print(f"{name:<14}{'ok' if passed else 'FAILED':<8}{seconds:5.1f} s   {' '.join(arguments)}", flush=True)
+    words = " ".join(arguments).replace(sys.executable, "this Python")
+    print(f"{name:<14}{'ok' if passed else 'FAILED':<8}{seconds:5.1f} s   {words}", flush=True)
     if not passed:
         print("\n".join(f"    {line}" for line in answer.stdout.splitlines()), flush=True)
     return passed

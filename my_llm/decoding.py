@@ -1,8 +1,7 @@
 """From logits to text: what a model says is one half, how we choose from it is the other. The same for every stage.
 
-One step: greedy, temperature, top-k, top-p, repetition penalty, each a pure function from logits to logits, and
-`sample`, which applies them in that order and draws. Many steps: `generate` and `beam_search`, which know a model only
-as a *step*:
+One token: `greedy`, or `sample`: repetition penalty, temperature, top-k, top-p in that order, then a draw. Many tokens:
+`generate` and `beam_search`, which know a model only as a *step*:
 
     logits, state = step(tokens, state)     tokens (B, T): those that are new since the last call
                                             logits (B, V): for the token that comes next
@@ -16,7 +15,7 @@ token, or with a NaN, stops with NotFiniteError. All prompts of a batch have the
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -26,10 +25,11 @@ from my_llm.errors import ConfigError, NotFiniteError
 
 State = Any
 Step = Callable[[Tensor, State], tuple[Tensor, State]]
+Choose = Callable[..., Tensor]  # (logits, *, previous) -> token: greedy, or partial(sample, temperature=0.8)
 Reorder = Callable[[State, Tensor], State]
 
 
-# ---------------------------------------------------------------- one step: logits -> logits
+# ---------------------------------------------------------------- logits -> logits
 
 
 def top_k_filter(logits: Float[Tensor, "B V"], k: int) -> Float[Tensor, "B V"]:
@@ -69,7 +69,7 @@ def penalise_repetition(
     return logits.scatter(-1, previous, torch.where(seen > 0, seen / penalty, seen * penalty))
 
 
-# ---------------------------------------------------------------- one step: logits -> token
+# ---------------------------------------------------------------- logits -> token
 
 
 def greedy(logits: Float[Tensor, "B V"], *, previous: Int[Tensor, "B T"] | None = None) -> Int[Tensor, " B"]:
@@ -119,13 +119,6 @@ def sample(
 # ---------------------------------------------------------------- many steps
 
 
-class Choose(Protocol):
-    """What picks the next token: `greedy`, or `functools.partial(sample, temperature=0.8)`."""
-
-    def __call__(self, logits: Tensor, *, previous: Tensor) -> Tensor: ...
-
-
-@torch.no_grad()
 def generate(
     step: Step,
     prompt: Int[Tensor, "B T"],
@@ -143,11 +136,12 @@ def generate(
         prompt: At least one token per row.
         state: Passed to the first step, for example what the encoder read.
     """
-    tokens, fresh = prompt, prompt
+    tokens = fresh = prompt
     ended = torch.zeros(len(prompt), dtype=torch.bool, device=prompt.device)
     for _ in range(max_new_tokens):
-        logits, state = step(fresh, state)  # (B, V)
-        chosen = choose(logits, previous=tokens)
+        with torch.no_grad():  # not around the yield: it is nobody else's setting
+            logits, state = step(fresh, state)  # (B, V)
+            chosen = choose(logits, previous=tokens)
         if stop is not None:
             chosen = chosen.masked_fill(ended, stop)
             ended |= chosen == stop
@@ -257,16 +251,12 @@ def _continue(
     total = scores[:, :, None] + _checked(logits).float().log_softmax(-1).view(batch, width, vocabulary)
     best, where = total.flatten(1).topk(min(2 * width, width * vocabulary))  # (B, 2W)
     parent, token = where // vocabulary, where % vocabulary
-    said = torch.cat([_pick(tokens, parent), token[:, :, None]], dim=2)  # (B, 2W, length)
+    row = torch.arange(batch, device=scores.device)[:, None]  # (B, 1)
+    said = torch.cat([tokens[row, parent], token[:, :, None]], dim=2)  # (B, 2W, length)
     ends = token == stop
     _collect(finished, said, best.masked_fill(~ends, -torch.inf), width, alpha)
     scores, lives = best.masked_fill(ends, -torch.inf).topk(width)  # (B, W)
-    return scores, _pick(said, lives), parent.gather(1, lives)
-
-
-def _pick(tokens: Tensor, rows: Tensor) -> Tensor:
-    """tokens (B, W, T), rows (B, N) → (B, N, T)."""
-    return tokens.gather(1, rows[:, :, None].expand(-1, -1, tokens.shape[2]))
+    return scores, said[row, lives], parent[row, lives]
 
 
 def _collect(finished: list[list[Hypothesis]], said: Tensor, scores: Tensor, width: int, alpha: float) -> None:

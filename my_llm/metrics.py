@@ -110,7 +110,7 @@ def bleu(hypotheses: Sequence[str], references: References) -> float:
 
     p_n: the share of the hypotheses' n-grams that occur in a reference, each counted at most as often as there; counts
     are summed over the corpus before dividing. h: tokens of all hypotheses; r: tokens of the reference nearest in
-    length to each. An order without a match counts as 1/2, 1/4, … match, halved at each such order (Chen and Cherry 2014, NIST).
+    length to each. An order without a match counts as 1/2 match, the next such as 1/4, … (Chen and Cherry 2014, NIST).
     Equals sacrebleu: case:mixed|eff:no|tok:13a|smooth:exp.
 
     Args:

@@ -64,7 +64,9 @@ class Run(Generic[C]):
 
     @classmethod
     def open(cls, stage: str, config: C, *, publish: str) -> "Run[C]":
-        """A new run directory, or the one that `--resume` names, with the configuration it was started with.
+        """A new run, or the one that `--resume` names, with the configuration it was started with.
+
+        The directory of a new run appears with `attach`: a mistake found before leaves nothing behind.
 
         Args:
             publish: Name under <stage>/checkpoints/ that always holds the best model of the newest run.
@@ -81,10 +83,7 @@ class Run(Generic[C]):
         name = config.run_name or publish.removesuffix(".pt")
         if Path(name).name != name or name in (".", ".."):
             raise ConfigError("--run_name must be a plain name", got=name, valid="no slashes, not . or ..")
-        run = cls(home() / "runs" / stage / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}", config, published)
-        if rank() == 0:
-            run._create_folder()
-        return run
+        return cls(home() / "runs" / stage / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}", config, published)
 
     def __enter__(self) -> "Run[C]":
         with contextlib.suppress(ValueError):  # signals reach the main thread only
@@ -131,6 +130,8 @@ class Run(Generic[C]):
             start, self.best = content["progress"]["step"], content["progress"]["best"]
             self._earlier_seconds = content["progress"]["seconds"]
         if rank() == 0:
+            if not self.resuming:
+                self._create_folder()
             self._open_metrics(start)
             facts = {**environment(), "command": shlex.join(sys.argv), "data": dict(data), "processes": world()}
             checkpoint.write_atomically(self.folder / "environment.json", json.dumps(facts, indent=2).encode())

@@ -1,7 +1,7 @@
 """Bring corpora to this machine: `python scripts/download_data.py --list`, `--all`, or names.
 
-What is already here (in MY_LLM_DATA, in the cache, or inside Python) is left alone. Exit code 2 if a corpus could not be
-had; the others are still fetched.
+What is already here (in MY_LLM_DATA, in the cache, or inside Python) is left alone. Exit code 2 if a corpus could not
+be had; the others are still fetched.
 """
 
 import argparse
@@ -24,7 +24,7 @@ def state(corpus: Corpus) -> str:
 
 def table() -> str:
     """The catalog as aligned columns."""
-    rows = [HEADER]
+    rows: list[tuple[str, ...]] = [HEADER]
     for corpus in CATALOG.values():
         languages = ", ".join(corpus.languages)
         rows.append((corpus.name, corpus.task, languages, corpus.size, corpus.licence, state(corpus)))

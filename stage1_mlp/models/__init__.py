@@ -36,6 +36,7 @@ from stage1_mlp.models.mlp import MLP, MLPConfig
 from stage1_mlp.models.official import OfficialMLP, copy_weights, official_name, to_numpy, to_official
 from stage1_mlp.models.optimizers import OPTIMIZERS, SGD, Adagrad, Adam, AdamW, Momentum, Nesterov, RMSProp
 from stage1_mlp.models.perceptron import Perceptron
+from stage1_mlp.models.text_classifier import TextClassifier, TextClassifierConfig
 
 __all__ = [
     "ACTIVATIONS",
@@ -63,6 +64,8 @@ __all__ = [
     "OfficialMLP",
     "Perceptron",
     "RMSProp",
+    "TextClassifier",
+    "TextClassifierConfig",
     "Value",
     "ValueMLP",
     "binary_cross_entropy_with_logits",

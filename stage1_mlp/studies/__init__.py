@@ -21,3 +21,13 @@ class StudyConfig(BaseConfig):
     max_steps: int = 0
     """optimiser steps of each training; 0: as the study says; a small number shortens everything (the numbers then
     mean nothing)"""
+
+
+def seeds_of(config: StudyConfig) -> range:
+    """The seeds of the repetitions."""
+    return range(config.seed, config.seed + config.seeds)
+
+
+def steps_of(config: StudyConfig, steps: int) -> int:
+    """How many steps to train: `--max_steps` if given, else what the study wants."""
+    return config.max_steps or steps

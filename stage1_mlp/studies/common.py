@@ -1,4 +1,4 @@
-"""What the studies share: a corpus as dense vectors, a short training, a score, and the way a result leaves the house.
+"""What the studies share: a corpus as dense vectors, a short training, a score (and, from report.py, the way out).
 
 Dense bags of words are not the best features for text (`models/text_classifier.py` has those), but they are small,
 each network of this stage can read them, and a training takes a second. So a study can try dozens of cases.
@@ -9,30 +9,33 @@ each network of this stage can read them, and a training takes a second. So a st
     print(evaluate(model, data.validation))
 """
 
+import math
 import re
-import statistics
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from my_llm import ledger
 from my_llm.data.batches import batch_indices
 from my_llm.data.catalog import Example, TextClassification, load
 from my_llm.device import choose_device
-from my_llm.errors import ConfigError, NotFiniteError
+from my_llm.errors import ConfigError
 from my_llm.schedules import Schedule
 from my_llm.training import Loss, Step, train_steps
 from stage1_mlp.models.losses import ClassLoss, cross_entropy
 from stage1_mlp.models.mlp import MLP, MLPConfig
-from stage1_mlp.studies import StudyConfig
+from stage1_mlp.studies import StudyConfig, seeds_of, steps_of
+from stage1_mlp.studies.report import figure_path, finish, lines, mean_and_spread
+
+__all__ = [
+    "Dense", "Scores", "Split", "StudyConfig", "bags_of_words", "evaluate", "figure_path", "finish", "frequent_words",
+    "lines", "load_dense", "mean_and_spread", "new_mlp", "seeds_of", "steps_of", "train_dense", "words_of",
+]  # fmt: skip
 
 VOCABULARY = 2000
 BATCH_SIZE = 64
@@ -70,22 +73,24 @@ def words_of(text: str) -> list[str]:
 
 def frequent_words(texts: Iterable[str], size: int) -> dict[str, float]:
     """The `size` most frequent words and the weight of each: its rarity, idf = log((1 + N) / (1 + n_word)) + 1."""
-    bags = [Counter(words_of(text)) for text in texts]
-    total: Counter[str] = sum(bags, Counter())
-    texts_with: Counter[str] = Counter(word for bag in bags for word in bag)
-    n = torch.tensor(1.0 + len(bags))
-    return {word: float((n / (1 + texts_with[word])).log() + 1) for word, _ in total.most_common(size)}
+    words = [words_of(text) for text in texts]
+    total = Counter(word for text in words for word in text)
+    texts_with = Counter(word for text in words for word in set(text))
+    return {word: math.log((1 + len(words)) / (1 + texts_with[word])) + 1 for word, _ in total.most_common(size)}
 
 
 def bags_of_words(texts: Sequence[str], idf: Mapping[str, float]) -> Float[Tensor, "N V"]:
     """log(1 + count) · idf, each row scaled to length 1; a text without a known word stays all 0."""
     column = {word: v for v, word in enumerate(idf)}
-    x = torch.zeros(len(texts), len(idf))
+    rows, columns = [], []
     for row, text in enumerate(texts):
-        for word, count in Counter(words_of(text)).items():
-            if word in column:
-                x[row, column[word]] = count
-    x = x.log1p() * torch.tensor(list(idf.values()))
+        known = [column[word] for word in words_of(text) if word in column]
+        rows += [row] * len(known)
+        columns += known
+    counts = torch.zeros(len(texts), len(idf))
+    where = torch.tensor([rows, columns], dtype=torch.long)
+    counts.index_put_(tuple(where), torch.ones(len(rows)), accumulate=True)
+    x = counts.log1p() * torch.tensor(list(idf.values()))
     return x / torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp(min=1e-12)
 
 
@@ -122,19 +127,6 @@ class Scores(NamedTuple):
 
     accuracy: float
     loss: float
-
-
-DIVERGED = Scores(0.0, float("inf"))
-
-
-def seeds_of(config: StudyConfig) -> range:
-    """The seeds of the repetitions."""
-    return range(config.seed, config.seed + config.seeds)
-
-
-def steps_of(config: StudyConfig, steps: int) -> int:
-    """How many steps to train: `--max_steps` if given, else what the study wants."""
-    return config.max_steps or steps
 
 
 def new_mlp(data: Dense, seed: int, **shape: Any) -> MLP:
@@ -182,94 +174,3 @@ def evaluate(model: torch.nn.Module, split: Split) -> Scores:
     model.train(training)
     loss = float(cross_entropy(logits, split.y).mean())
     return Scores(100 * float((logits.argmax(dim=1) == split.y).float().mean()), loss)
-
-
-def best_rate(train: Callable[[float], Scores], rates: Sequence[float]) -> float:
-    """The learning rate with the best validation accuracy (then loss); one that diverges is out.
-
-    Args:
-        train: Learning rate → validation scores; may raise NotFiniteError.
-    """
-
-    def quality(rate: float) -> tuple[float, float]:
-        try:
-            scores = train(rate)
-        except NotFiniteError:
-            scores = DIVERGED
-        return scores.accuracy, -scores.loss
-
-    return max(rates, key=quality)
-
-
-# --- results ----------------------------------------------------------------------------------------------------------
-
-
-def mean_and_spread(name: str, values: Sequence[float], digits: int = 2) -> dict[str, float]:
-    """{name: mean, name_sd: standard deviation} over the seeds (0 for a single one)."""
-    spread = statistics.stdev(values) if len(values) > 1 else 0.0
-    return {name: round(statistics.fmean(values), digits), f"{name}_sd": round(spread, digits)}
-
-
-def figure_path(name: str) -> Path:
-    """docs/figures/stage1_<name>.png beside the folder of results."""
-    return ledger.results_folder().parent / "docs" / "figures" / f"stage1_{name}.png"
-
-
-def finish(
-    config: StudyConfig,
-    name: str,
-    *,
-    title: str,
-    columns: Mapping[str, str],
-    rows: Sequence[Mapping[str, Any]],
-    seen: str,
-    started: float,
-    corpus: TextClassification | None = None,
-) -> None:
-    """Record a study in the ledger, show its table, say where table and figure are and what is to be seen.
-
-    Args:
-        columns: Key → unit, as in `ledger.record`.
-        seen: What the numbers say, one sentence, computed from them.
-        started: `time.perf_counter()` when the study began.
-        corpus: The text; None for data made by rule.
-    """
-    path = ledger.record(
-        "stage1_mlp",
-        name,
-        title=title,
-        command=command_of(config, name, needs_text=corpus is not None),
-        columns=columns,
-        rows=rows,
-        data=f"{corpus.name}: {corpus.source}" if corpus else "made by rule",
-        sha256=corpus.sha256 if corpus else "",
-        seed=list(seeds_of(config)),
-        seconds=time.perf_counter() - started,
-    )
-    show_table(title, columns, rows)
-    print(f"table   {path}\nfigure  {figure_path(name)}\nseen    {seen}\n")
-
-
-def command_of(config: StudyConfig, name: str, *, needs_text: bool) -> str:
-    """The command that repeats one study: the flags that differ from their defaults."""
-    default, given = asdict(StudyConfig()), asdict(config)
-    ignored = {"studies", "config", "threads", *(() if needs_text else ("dataset",))}
-    flags = [f"--{flag} {value}" for flag, value in given.items() if value != default[flag] and flag not in ignored]
-    return " ".join(["python stage1_mlp/experiments.py --studies", name, *flags])
-
-
-def show_table(title: str, columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print the table, at most 80 characters wide."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("case", title=title, title_justify="left")
-    for key, unit in columns.items():
-        table.add_column(f"{key.replace('_', ' ')}{f' ({unit})' if unit else ''}", justify="right")
-    for row in rows:
-        table.add_row(str(row["case"]), *(_cell(row.get(key)) for key in columns))
-    Console(width=80).print(table)
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None else f"{value:,.4g}" if isinstance(value, float) else str(value)

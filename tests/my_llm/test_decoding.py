@@ -175,12 +175,15 @@ def every_sentence(forward, start, vocabulary, longest, alpha):
     """Score all sentences that end in STOP or are cut at `longest`."""
     found = {}
     for length in range(1, longest + 1):
-        for said in itertools.product(range(vocabulary), repeat=length):
-            if STOP in said[:-1] or (said[-1] != STOP and length < longest):
-                continue
-            tokens = torch.tensor([[start, *said]])
-            steps = forward(tokens).log_softmax(-1)[0, range(length), said]
-            found[said] = steps.sum().item() / decoding.length_penalty(length, alpha)
+        sentences = [
+            said
+            for said in itertools.product(range(vocabulary), repeat=length)
+            if STOP not in said[:-1] and (said[-1] == STOP or length == longest)
+        ]
+        tokens = torch.tensor([[start, *said] for said in sentences])
+        steps = forward(tokens[:, :-1]).log_softmax(-1).gather(-1, tokens[:, 1:, None])  # (N, length, 1)
+        scores = steps.sum(dim=(1, 2)) / decoding.length_penalty(length, alpha)
+        found |= dict(zip(sentences, scores.tolist()))
     return sorted(found.items(), key=lambda item: -item[1])
 
 

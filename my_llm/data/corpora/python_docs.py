@@ -52,7 +52,7 @@ def docstrings(library: Path) -> tuple[Example, ...]:
     first_of: dict[str, Example] = {}
     for label, modules in enumerate(AREAS.values()):
         for module in modules.split():
-            own_name = re.compile(rf"\b{module.removeprefix('_py').strip('_')}\b\.?", re.IGNORECASE)
+            own_name = re.compile(rf"\b{module.removeprefix('_py').strip('_')}\b\.? ?", re.IGNORECASE)
             for file in source_files(library, module):
                 for text in docstrings_of(file):
                     if len(text.split()) >= FEWEST_WORDS:

@@ -1,0 +1,1 @@
+"""The roof: looks at every stage, may import every stage, and is imported by none."""

@@ -1,0 +1,107 @@
+"""Charts for the report, drawn as inline SVG and HTML: no image file, no library, colours from the page's style.
+
+The SVG holds shapes only and is stretched to whatever room there is; numbers and names are HTML around it, so they keep
+their size on a telephone.
+"""
+
+import math
+from collections.abc import Sequence
+
+from lab.page import both, data
+
+Points = Sequence[tuple[float, float]]
+
+
+def smooth(points: Points, pieces: int = 100) -> Points:
+    """Means over up to about `pieces` equal stretches: a readable curve out of thousands of steps."""
+    size = max(len(points) // pieces, 1)
+    groups = [points[i : i + size] for i in range(0, len(points), size)]
+    return [(group[-1][0], sum(y for _, y in group) / len(group)) for group in groups]
+
+
+def line_chart(title: str, series: Sequence[tuple[str, Points]], *, x_name: str, percent: bool = False) -> str:
+    """Curves over the same x.
+
+    Args:
+        title: What y is, ready for the page (`both(…)`).
+        series: (name ready for the page, points); the first two have colours of their own.
+        x_name: What x is, ready for the page.
+        percent: y is a fraction and is shown as per cent.
+    """
+    values = [y for _, points in series for _, y in points if math.isfinite(y)]
+    y_ticks = ticks(min(values), max(values))
+    right = max(x for _, points in series for x, _ in points) or 1.0
+    x_ticks = [x for x in ticks(0, right) if x <= right]
+    low, high = y_ticks[0], y_ticks[-1]
+
+    def up(y: float) -> float:
+        return 100 * (high - y) / (high - low)
+
+    grid = "".join(f'<path class="grid" d="M0 {up(y):.2f}H100"/>' for y in y_ticks)
+    curves = "".join(
+        f'<path class="curve c{i}" d="{path([(100 * x / right, up(y)) for x, y in points])}"/>'
+        for i, (_, points) in enumerate(series)
+    )
+    across = "".join(f'<span class="x" style="left:{100 * x / right:.2f}%">{x:,.0f}</span>' for x in x_ticks)
+    aside = "".join(f'<span class="y" style="top:{up(y):.2f}%">{label(y, percent)}</span>' for y in y_ticks)
+    keys = "".join(
+        f'<li><i class="key c{i}"></i>{name} <b>{label(points[-1][1], percent, exact=True)}</b></li>'
+        for i, (name, points) in enumerate(series)
+    )
+    return (
+        f'<figure class="chart"><figcaption>{title}<ul class="keys">{keys}</ul></figcaption><div class="plot">{aside}'
+        f'<svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">{grid}{curves}</svg>{across}</div>'
+        f'<div class="x-name">{x_name}</div></figure>'
+    )
+
+
+def path(points: Points) -> str:
+    """The d of an SVG path; a value that is not finite interrupts the line."""
+    pieces, pen = [], "M"
+    for x, y in points:
+        if math.isfinite(y):
+            pieces.append(f"{pen}{x:.2f} {y:.2f}")
+        pen = "L" if math.isfinite(y) else "M"
+    return "".join(pieces)
+
+
+def ticks(low: float, high: float, count: int = 4) -> list[float]:
+    """About `count` round numbers that enclose low … high."""
+    span = (high - low) or abs(high) or 1.0
+    power = 10.0 ** math.floor(math.log10(span / count))
+    step = next(step for step in (1, 2, 2.5, 5, 10) if step * power * count >= span) * power
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(i * step, 12) for i in range(first, max(last, first + 1) + 1)]
+
+
+def label(value: float, percent: bool, exact: bool = False) -> str:
+    """A number on an axis; `exact` for the last value of a curve."""
+    if percent:
+        return f"{100 * value:.1f}&nbsp;%" if exact else f"{100 * value:g}&nbsp;%"
+    return f"{value:.3f}" if exact else f"{value:g}"
+
+
+def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> str:
+    """A confusion matrix as a table: rows are the truth, columns the answer, the colour is the share of the row."""
+    head = "".join(f'<th scope="col"><div>{data(name)}</div></th>' for name in labels)
+    lines = [f"<tr><td></td>{head}</tr>"]
+    for i, counts in enumerate(matrix):
+        total = sum(counts) or 1
+        cells = "".join(
+            f'<td class="{"right" if i == j else "wrong"}{" dark" if n / total > 0.5 else ""}"'
+            f' style="--share:{n / total:.3f}">{n or "·"}</td>'
+            for j, n in enumerate(counts)
+        )
+        lines.append(f'<tr><th scope="row">{data(labels[i])}</th>{cells}</tr>')
+    corner = both("rows: what it is · columns: what the network says", "行：实际类别 · 列：网络的回答")
+    return f'<div class="scroll"><table class="confusion">{"".join(lines)}</table></div><p class="note">{corner}</p>'
+
+
+def bars(pairs: Sequence[tuple[str, float]]) -> str:
+    """Names on bars, in the given order."""
+    most = max((abs(value) for _, value in pairs), default=1.0) or 1.0
+    items = (
+        f'<li><i style="width:{max(100 * value / most, 0):.1f}%"></i>{data(name)}<b>{value:.2f}</b></li>'
+        for name, value in pairs
+    )
+    return f'<ol class="bars">{"".join(items)}</ol>'

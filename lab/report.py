@@ -1,0 +1,116 @@
+"""`my-llm report`: the last tour as one page that opens without a network, runs/tour/report.html.
+
+The tour leaves runs/tour/tour.json, which says for each stage where its scores and its run directory are. Each stage
+has one function that turns them into its section, and one row in SECTIONS.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lab import report_stage1
+from lab.page import both, data, document, heading, paragraph
+from my_llm.cli import execute
+from my_llm.errors import CheckpointError
+
+Section = Callable[[dict[str, Any], list[dict[str, Any]], dict[str, Any]], str]  # (scores, metrics, environment)
+
+SECTIONS: dict[str, tuple[str, str, Section]] = {  # stage -> its title in both languages, its section
+    "stage1_mlp": (
+        "Perceptron and MLP: a text in, a class out",
+        "感知机与 MLP：读入文本，给出类别",
+        report_stage1.section,
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportConfig:
+    """Write the report of the last tour again."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command."""
+    return execute(ReportConfig, lambda config: run(), arguments)
+
+
+def run() -> None:
+    """Write the page and say where it is."""
+    print(f"report: {write().as_uri()}")
+
+
+def tour_folder() -> Path:
+    """Where the tour leaves its things."""
+    from my_llm.run import home
+
+    return home() / "runs" / "tour"
+
+
+def write() -> Path:
+    """Write report.html beside tour.json; returns its path.
+
+    Raises:
+        CheckpointError: There was no tour yet, or it left something unreadable.
+    """
+    from my_llm.checkpoint import write_atomically
+
+    path = tour_folder() / "tour.json"
+    if not path.exists():
+        raise CheckpointError("there is no tour to report on", got=path, next_step="run: python3 start.py tour")
+    page = path.with_name("report.html")
+    write_atomically(page, render(read_json(path)).encode())
+    return page
+
+
+def render(tour: dict[str, Any]) -> str:
+    """The page of a tour: {"date", "stages": [{"stage", "report", "run", "seconds", "commands", "problem"}]}."""
+    body = [
+        "<header><h1>",
+        both("What your machine has just learnt", "你的机器刚刚学会了什么"),
+        "</h1>",
+        paragraph(
+            f"The tour of my_llm on {data(tour['date'])}. Everything on this page was computed here; the page loads "
+            "nothing from anywhere.",
+            f"my_llm 导览，{data(tour['date'])}。本页的一切都是在这台机器上算出来的；页面不从任何地方加载内容。",
+            "lead",
+        ),
+        "</header><main>",
+        *(stage_section(stop) for stop in tour["stages"]),
+        "</main>",
+    ]
+    return document("my_llm", "".join(body))
+
+
+def stage_section(stop: dict[str, Any]) -> str:
+    """One stage: its title, then its own section, or what went wrong."""
+    english, chinese, section = SECTIONS[stop["stage"]]
+    title = f'<p class="kicker">{data(stop["stage"])}</p>{heading(english, chinese, 2)}'
+    if stop["problem"]:
+        failure = paragraph(
+            f"This stage failed: {data(stop['problem'])}. Its command was {data(stop['commands'][-1])}.",
+            f"本阶段失败：{data(stop['problem'])}。命令是 {data(stop['commands'][-1])}。",
+            "verdict odd",
+        )
+        return f'<section class="stage">{title}{failure}</section>'
+    folder = Path(stop["run"])
+    content = section(read_json(Path(stop["report"])), read_lines(folder), read_json(folder / "environment.json"))
+    return f'<section class="stage" id="{stop["stage"]}">{title}{content}</section>'
+
+
+def read_lines(folder: Path) -> list[dict[str, Any]]:
+    """The run's metrics.jsonl."""
+    from my_llm.run import read_metrics
+
+    return read_metrics(folder)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file, or a CheckpointError that names it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"cannot read {path}, {error}", next_step="run the tour again: python3 start.py tour"
+        ) from None

@@ -1,0 +1,163 @@
+"""`my-llm tour`, the first contact: a small model of every stage is trained on real text, measured, shown on a page.
+
+The tour runs the same scripts that the learner will run, as processes of their own, and prints each command before it
+runs it. A stage that fails costs one line; the others go on. A later stage joins with one row in TOUR.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lab import report
+from my_llm.cli import execute, printable
+
+ROOT = Path(__file__).resolve().parents[1]
+PATIENCE = 10.0  # seconds that a stage may take to save its work after Ctrl-C
+REPORT = "REPORT"  # stands in a command for the file that the report reads
+
+
+class Stop(NamedTuple):
+    """One stage of the tour.
+
+    Attributes:
+        stage: Its folder.
+        commands: Scripts with their arguments, run in the stage's folder; the last one writes the scores to REPORT.
+        score: The number to show, out of those scores.
+        look_at: What is worth the learner's eye, said before it runs.
+    """
+
+    stage: str
+    commands: list[list[str]]
+    score: Callable[[dict[str, Any]], str]
+    look_at: str
+
+
+TOUR = [
+    Stop(
+        stage="stage1_mlp",
+        commands=[
+            ["train.py", "--dataset", "auto", "--run_name", "tour"],
+            ["evaluate.py", "--model_path", "checkpoints/best_model.pt", "--report", REPORT],
+        ],
+        score=lambda scores: f"{100 * scores['accuracy']:.1f} % right",
+        look_at="the loss falls, and the accuracy on texts that the network does not train on rises with it",
+    ),
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class TourConfig:
+    """Train a small model of every stage on real text and write runs/tour/report.html."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command."""
+    return execute(TourConfig, lambda config: run(TOUR, ROOT), arguments)
+
+
+def run(stops: Sequence[Stop], root: Path) -> int:
+    """Take the learner through the stages; 0 when all went well, 1 when one failed."""
+    folder = report.tour_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    done = [visit(stop, root / stop.stage, folder) for stop in stops]
+    tour = {"date": time.strftime("%Y-%m-%d %H:%M"), "stages": done}
+    (folder / "tour.json").write_text(json.dumps(tour, indent=1), encoding="utf-8")
+    show_table([(stop, item) for stop, item in zip(stops, done, strict=True) if not item["problem"]])
+    print(f"\nThe report, with curves, words and mistakes; open it in a browser:\n{report.write().as_uri()}")
+    return int(any(item["problem"] for item in done))
+
+
+def visit(stop: Stop, folder: Path, tour: Path) -> dict[str, Any]:
+    """Run the commands of one stage, one after the other, and say what came of it."""
+    say(f"\n=== {stop.stage} ===\nLook at this: {stop.look_at}.")
+    scores = tour / f"{stop.stage}.json"
+    scores.unlink(missing_ok=True)
+    started, problem, shown = time.perf_counter(), "", []
+    for command in stop.commands:
+        arguments = [from_here(scores, folder) if part == REPORT else published(part, stop, folder) for part in command]
+        shown.append(shlex.join(["python", *arguments]))
+        say(f"\n$ cd {folder.name} && {shown[-1]}")
+        code = run_command([sys.executable, *arguments], folder)
+        if code:
+            problem = f"{command[0]} ended with exit code {code}"
+            break
+    if not problem and not scores.exists():
+        problem = f"{stop.commands[-1][0]} wrote no scores"
+    if problem:
+        print(f"{stop.stage} failed: {problem}; next: run the command above by itself", file=sys.stderr, flush=True)
+    return {
+        "stage": stop.stage,
+        "report": str(scores),
+        "run": str(newest_run(stop.stage)),
+        "seconds": round(time.perf_counter() - started, 1),
+        "commands": shown,
+        "problem": problem,
+    }
+
+
+def run_command(command: list[str], folder: Path) -> int:
+    """Run a script with this terminal; on Ctrl-C wait until it has saved, then stop as well."""
+    child = subprocess.Popen(command, cwd=folder, env={**os.environ, "PYTHONUTF8": "1"})
+    try:
+        code = child.wait()
+    except KeyboardInterrupt:  # a terminal sends Ctrl-C to the script, too
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(timeout=PATIENCE)
+        raise
+    finally:
+        if child.poll() is None:
+            child.terminate()
+            child.wait()
+    if code == 130:  # the script was stopped by hand, and we did not hear it
+        raise KeyboardInterrupt("stopped")
+    return code
+
+
+def published(part: str, stop: Stop, folder: Path) -> str:
+    """A path below checkpoints/, from the stage's folder; MY_LLM_HOME may have moved it."""
+    return from_here(report.tour_folder().parents[1] / stop.stage / part, folder) if "checkpoints/" in part else part
+
+
+def from_here(path: Path, folder: Path) -> str:
+    """A path as one would type it in `folder`."""
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:  # Windows: on another drive
+        return path.as_posix()
+
+
+def newest_run(stage: str) -> Path:
+    """The run directory that the tour has just made."""
+    runs = sorted((report.tour_folder().parent / stage).glob("*-tour*"), key=lambda folder: folder.stat().st_mtime)
+    return runs[-1] if runs else Path()
+
+
+def show_table(visited: Sequence[tuple[Stop, dict[str, Any]]]) -> None:
+    """One line for each stage that went well, and where its text came from."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("stage", "model", "task", "data", "score", "seconds")
+    table.columns[-1].justify = "right"
+    sources = []
+    for stop, item in visited:
+        scores = report.read_json(Path(item["report"]))
+        cells = [stop.stage, *(str(scores[key]) for key in ("model", "task", "data")), stop.score(scores)]
+        table.add_row(*map(printable, cells), f"{item['seconds']:.1f}")
+        sources.append(f"The text of {stop.stage}: {scores['data']}, from {scores['source']}.")
+    print()
+    Console(width=80, markup=False, highlight=False).print(table)
+    say("\n".join(sources))
+
+
+def say(text: str) -> None:
+    """Print at once, so that our lines and those of the scripts stay in order."""
+    print(printable(text), flush=True)

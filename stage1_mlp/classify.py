@@ -1,0 +1,120 @@
+"""A trained classifier put to use: checkpoint in, texts in, probabilities out. evaluate.py and predict.py share it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from my_llm import checkpoint, metrics
+from my_llm.errors import CheckpointError
+from stage1_mlp.data import NgramBags, NgramFeatures, select
+from stage1_mlp.models import TextClassifier, TextClassifierConfig, cross_entropy
+
+KIND = "stage1_mlp/text_classifier"
+CHUNK = 1024  # texts at a time: enough to keep the products busy, few enough for any memory
+
+
+@torch.inference_mode()
+def logits_of(model: TextClassifier, bags: NgramBags) -> Float[Tensor, "B C"]:
+    """Logits of any number of texts, in evaluation mode, on the CPU; the model's mode is put back afterwards."""
+    training, device, size = model.training, model.bias.device, len(bags.offsets)
+    model.eval()
+    parts = [select(bags, np.arange(start, min(start + CHUNK, size))) for start in range(0, size, CHUNK)]
+    logits = [model(*(tensor.to(device) for tensor in part)).float().cpu() for part in parts]
+    model.train(training)
+    return torch.cat(logits) if logits else torch.empty(0, model.config.classes)
+
+
+def scores(logits: Float[Tensor, "B C"], labels: Int[Tensor, "B"]) -> dict[str, float]:
+    """Mean loss in nats, accuracy and macro-F1 as fractions."""
+    predicted, truth = logits.argmax(dim=1).numpy(), labels.numpy()
+    confusion = metrics.confusion_matrix(predicted, truth, logits.shape[1])
+    return {
+        "validation_loss": float(cross_entropy(logits, labels).mean()),
+        "accuracy": metrics.accuracy(predicted, truth),
+        "macro_f1": metrics.macro_f1(confusion),
+    }
+
+
+class Reason(NamedTuple):
+    """An n-gram of a text, and by how much the probability of the answer would fall without it."""
+
+    ngram: str
+    drop: float
+
+
+class Classifier:
+    """Features, model and labels together: everything between a text and its class.
+
+    Explained in docs/en/stage1_mlp.md.
+    """
+
+    def __init__(self, model: TextClassifier, features: NgramFeatures, labels: Sequence[str], facts: Mapping[str, Any]):
+        self.model, self.features, self.labels, self.facts = model.eval(), features, tuple(labels), facts
+
+    @classmethod
+    def load(cls, path: Path, device: torch.device) -> "Classifier":
+        """Read a checkpoint that train.py wrote.
+
+        Raises:
+            CheckpointError: missing, damaged, of another kind, or with parts that do not fit together.
+        """
+        content = checkpoint.load(path, KIND)
+        features, labels = NgramFeatures.from_state(content["features"]), content["labels"]
+        shape = content["model_config"]
+        model = TextClassifier(TextClassifierConfig(**{**shape, "hidden": tuple(shape["hidden"])}))
+        if (len(features), len(labels)) != (model.config.features, model.config.classes):
+            raise CheckpointError("features, labels and model do not fit together", got=path)
+        checkpoint.load_weights(model, content["model"], path)
+        facts = {key: content[key] for key in ("data", "settings", "progress")}
+        return cls(model.to(device), features, labels, facts)
+
+    @torch.inference_mode()
+    def probabilities(self, texts: Sequence[str]) -> Float[Tensor, "B C"]:
+        """The probability of each class for each text."""
+        return logits_of(self.model, self.features.encode(texts)).softmax(dim=1)
+
+    def reasons(self, text: str, count: int = 5) -> list[Reason]:
+        """The n-grams without which the probability of the answer would fall most: each is left out once."""
+        bag = self.features.encode([text])
+        n = len(bag.ids)
+        if n == 0:
+            return []
+        rest = torch.arange(n).repeat(n, 1)[~torch.eye(n, dtype=torch.bool)]  # (n · (n-1),) row i holds all but i
+        offsets = torch.arange(n) * (n - 1)
+        without = NgramBags(bag.ids[rest], offsets, bag.weights[rest])
+        before = logits_of(self.model, bag).softmax(dim=1)[0]
+        answer = before.argmax()
+        drops = before[answer] - logits_of(self.model, without).softmax(dim=1)[:, answer]
+        order = drops.argsort(descending=True)[:count].tolist()
+        return [Reason(self.names[bag.ids[i]], float(drops[i])) for i in order if drops[i] > 0]
+
+    def evidence(self, count: int = 10) -> dict[str, list[tuple[str, float]]]:
+        """For each class the n-grams that speak loudest for it.
+
+        Each n-gram is read as a text of its own; its voice is the class's logit above the mean of the other classes'.
+        """
+        ids = torch.arange(len(self.features))
+        logits = logits_of(self.model, NgramBags(ids, ids, torch.ones(len(ids))))  # (V, C)
+        others = (logits.sum(dim=1, keepdim=True) - logits) / max(len(self.labels) - 1, 1)
+        voice, loudest = (logits - others).topk(min(count, len(ids)), dim=0)  # (K, C)
+        return {
+            label: [(self.names[n], v) for n, v in zip(loudest[:, c].tolist(), voice[:, c].tolist(), strict=True)]
+            for c, label in enumerate(self.labels)
+        }
+
+    @cached_property
+    def names(self) -> list[str]:
+        """What each feature looks like in a text."""
+        return self.features.names()
+
+
+def parts_of(model: TextClassifier, features: NgramFeatures, labels: Sequence[str]) -> dict[str, Any]:
+    """What a checkpoint needs besides the weights, as plain data; `Classifier.load` reads it back."""
+    return {"model_config": asdict(model.config), "features": features.to_state(), "labels": list(labels)}

@@ -1,0 +1,36 @@
+"""Figures that mix kinds of charts, in the look of `my_llm.plots`: a row of empty charts, and the way they are saved."""
+
+import io
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from my_llm.checkpoint import write_atomically
+from my_llm.plots import INK, LOOK, PALETTE
+from stage1_mlp.studies.report import figure_path
+
+COLORS = PALETTE[:6]
+
+
+def sheet(charts: int, *, width: float = 4.0, height: float = 3.4, title: str = "") -> tuple[Figure, list[Any]]:
+    """A matplotlib figure and its charts, side by side; `width` and `height` (inches) are those of one chart."""
+    with matplotlib.rc_context(LOOK):
+        figure = Figure(figsize=(width * charts, height), dpi=110, layout="constrained")
+        axes = np.atleast_1d(figure.subplots(1, charts)).tolist()
+        for chart in axes:
+            chart.set_prop_cycle(color=COLORS)
+        if title:
+            figure.suptitle(title, x=0.012, ha="left", fontsize=11, fontweight="bold", color=INK)
+    return figure, axes
+
+
+def save(figure: Figure, name: str) -> None:
+    """Write docs/figures/stage1_<name>.png; the same drawing gives the same bytes."""
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(LOOK):
+        figure.savefig(buffer, format="png", metadata={"Software": None}, pil_kwargs={"optimize": True})
+    path = figure_path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, buffer.getvalue())

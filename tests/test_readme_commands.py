@@ -1,0 +1,184 @@
+"""Every command in the ```bash blocks of the READMEs does what it says: it is run, in order, and must exit with 0.
+
+Training is cut to two steps on a corpus that needs no network; what would take minutes (experiments, notebooks) is
+only asked whether it knows its flags. Commands that set up or leave the repository (pip, start.py, make, torchrun)
+are checked for the files and names that they mention. A command that this test does not know fails it.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from pages import ROOT, code_blocks
+
+import start
+from lab.__main__ import COMMANDS as LAB
+
+READMES = [ROOT / "README.md", *sorted(ROOT.glob("stage[1-9]_*/README.md"))]
+EMBEDDED = {"stage1_mlp": "python_docs"}  # other stages: auto, which is an embedded corpus where there is no network
+LONG = {"experiments.py", "visualize.py", "compare.py", "start.py"}  # minutes, or an installation
+HARMLESS = {"git", "source", "export", "ls", "which", "uv"}
+
+
+class Call(NamedTuple):
+    """One Python script to run: in which folder of the repository, with which arguments, and how."""
+
+    folder: str
+    script: Path
+    arguments: tuple[str, ...]
+    only_flags: bool
+
+
+def command_lines(text: str) -> list[str]:
+    """The commands of all bash blocks, one per line: continued lines joined, chains split, comments gone."""
+    blocks = "\n".join(block.text for block in code_blocks(text) if block.language == "bash")
+    lines = blocks.replace("\\\n", " ").splitlines()
+    parts = [part for line in lines for part in line.removeprefix("$ ").split("&&")]
+    bare = [shlex.join(shlex.split(part, comments=True)) for part in parts]
+    return [line for line in bare if line]
+
+
+def plan(text: str, folder: str) -> list[Call | str]:
+    """What to run for a page that is read in `folder` (a path in the repository); complaints stand as text."""
+    steps: list[Call | str] = []
+    for line in command_lines(text):
+        words = shlex.split(line)
+        while "=" in words[0] and words[0].split("=")[0].isupper():  # VARIABLE=value command
+            words.pop(0)
+        match words:
+            case ["cd", target]:
+                folder = target if (ROOT / target).is_dir() and target != ".." else str(Path(folder, target))
+                folder = os.path.normpath(folder)
+                if not (ROOT / folder).is_dir() and target != "my_llm":
+                    steps.append(f"no folder: {line}")
+            case ["python" | "python3" | "py", script, *arguments] if script.endswith(".py"):
+                steps.append(call(folder, script, arguments))
+            case _:
+                steps.extend(complaints(words, folder))
+    return steps
+
+
+def call(folder: str, script: str, arguments: list[str]) -> Call | str:
+    """A script with its arguments, made small enough for a test."""
+    path = (ROOT / folder / script).resolve()
+    if not path.is_file():
+        return f"no script {script} in {folder}"
+    if path.name == "start.py":
+        name = arguments[0] if arguments else "tour"
+        return Call(folder, path, ("--help",), False) if name in start.COMMANDS else f"start.py has no command {name}"
+    words = list(arguments)
+    stage = path.parent.name
+    if path.name == "train.py" and "--dataset" not in words:
+        words += ["--dataset", "auto"]
+    if "--dataset" in words:
+        words[words.index("--dataset") + 1] = EMBEDDED.get(stage, "auto")
+    if path.name == "train.py":
+        words += ["--max_steps", "2"]
+    placeholder = any(re.search(r"<.*>|…|\.\.\.|YYYY", word) for word in words)
+    download = path.name == "download_data.py" and "--list" not in words
+    return Call(folder, path, tuple(words), placeholder or download or path.name in LONG)
+
+
+def complaints(words: list[str], folder: str) -> list[str]:
+    """What a command that is not run names wrongly."""
+    line = shlex.join(words)
+    match words:
+        case ["pip", "install", "-r", name] | ["python", "-m", "pip", "install", "-r", name]:
+            found = (ROOT / folder / name).is_file()
+        case ["pip", "install", *_] | ["python" | "python3", "-m", "venv" | "pip", *_]:
+            found = True
+        case ["make", *targets]:
+            makefile = (ROOT / "Makefile").read_text().splitlines()
+            found = all(f"{target}:" in makefile for target in targets)
+        case ["torchrun", *rest]:
+            found = any((ROOT / folder / word).is_file() for word in rest if word.endswith(".py"))
+        case ["my-llm", name, *_] | ["python" | "python3", "-m", "lab", name, *_]:
+            found = name in LAB
+        case _:
+            found = words[0] in HARMLESS
+    return [] if found else [f"unknown command, or it names something that is not there: {line}"]
+
+
+def execute(step: Call, home: Path) -> subprocess.CompletedProcess[str]:
+    """Runs a script as the page says, in a folder that stands for the page's one, with all output under `home`."""
+    folder = home / step.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    variables = {key: value for key, value in os.environ.items() if key != "MY_LLM_DATA"}
+    variables |= {"MY_LLM_HOME": str(home), "MY_LLM_RESULTS": str(home / "results"), "PYTHONUTF8": "1"}
+    line = [sys.executable, str(step.script), *step.arguments, *(["--help"] if step.only_flags else [])]
+    return subprocess.run(
+        line, cwd=folder, env=variables, input="the network refused a connection\n", timeout=300, encoding="utf-8",
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One place for the output of all pages, so that a command that stands on two of them is run once."""
+    return tmp_path_factory.mktemp("home")
+
+
+DONE: set[Call] = set()
+
+
+@pytest.mark.parametrize("page", READMES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_the_commands_of_the_page_run(page: Path, home: Path):
+    steps = plan(page.read_text("utf-8"), page.parent.relative_to(ROOT).as_posix())
+    assert [step for step in steps if isinstance(step, str)] == []
+    for step in steps:
+        if isinstance(step, Call) and step not in DONE:
+            answer = execute(step, home)
+            command = f"{step.script.relative_to(ROOT)} {shlex.join(step.arguments)}"
+            assert answer.returncode == 0, f"{command}: exit {answer.returncode}\n{answer.stdout}"
+            DONE.add(step)
+
+
+# --- The reader of commands, tried ----------------------------------------------------------------------------------
+
+PAGE = """
+```bash
+pip install -r requirements.txt   # once
+cd stage1_mlp && python train.py --dataset ag_news \\
+    --epochs 20
+$ MY_LLM_DATA=/data python train.py --resume ../runs/<run>
+cd ..
+python scripts/download_data.py --all
+python3 start.py test
+make check
+```
+```text
+python no_such.py
+```
+"""
+
+
+def test_commands_are_read_and_made_small():
+    train, scripts = ROOT / "stage1_mlp" / "train.py", ROOT / "scripts" / "download_data.py"
+    small = ("--dataset", "python_docs", "--epochs", "20", "--max_steps", "2")
+    resume = ("--resume", "../runs/<run>", "--dataset", "python_docs", "--max_steps", "2")
+    assert plan(PAGE, ".") == [
+        Call("stage1_mlp", train, small, False),
+        Call("stage1_mlp", train, resume, True),
+        Call(".", scripts, ("--all",), True),
+        Call(".", ROOT / "start.py", ("--help",), False),
+    ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["python no_such.py", "make coffee", "python3 start.py tuor", "pip install -r none.txt", "cd stage0", "curl x",
+     "python -m lab no-such"],
+)  # fmt: skip
+def test_a_command_that_cannot_work_is_caught(line: str):
+    assert len([step for step in plan(f"```bash\n{line}\n```\n", ".") if isinstance(step, str)]) == 1
+
+
+def test_a_flag_that_does_not_exist_is_caught(tmp_path: Path):
+    (step,) = plan("```bash\npython scripts/download_data.py --list --colour\n```\n", ".")
+    assert isinstance(step, Call)
+    assert execute(step, tmp_path).returncode != 0
