@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from lab.page import both, data
 
-Points = Sequence[tuple[float, float]]
+Number = int | float
+Points = Sequence[tuple[Number, Number]]
 
 
 def smooth(points: Points, pieces: int = 100) -> Points:
@@ -34,7 +35,7 @@ def line_chart(title: str, series: Sequence[tuple[str, Points]], *, x_name: str,
     x_ticks = [x for x in ticks(0, right) if x <= right]
     low, high = y_ticks[0], y_ticks[-1]
 
-    def up(y: float) -> float:
+    def up(y: Number) -> float:
         return 100 * (high - y) / (high - low)
 
     grid = "".join(f'<path class="grid" d="M0 {up(y):.2f}H100"/>' for y in y_ticks)
@@ -65,7 +66,7 @@ def path(points: Points) -> str:
     return "".join(pieces)
 
 
-def ticks(low: float, high: float, count: int = 4) -> list[float]:
+def ticks(low: Number, high: Number, count: int = 4) -> list[float]:
     """About `count` round numbers that enclose low … high."""
     span = (high - low) or abs(high) or 1.0
     power = 10.0 ** math.floor(math.log10(span / count))
@@ -74,7 +75,7 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
     return [round(i * step, 12) for i in range(first, max(last, first + 1) + 1)]
 
 
-def label(value: float, percent: bool, exact: bool = False) -> str:
+def label(value: Number, percent: bool, exact: bool = False) -> str:
     """A number on an axis; `exact` for the last value of a curve."""
     if percent:
         return f"{100 * value:.1f}&nbsp;%" if exact else f"{100 * value:g}&nbsp;%"
@@ -97,7 +98,7 @@ def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> str:
     return f'<div class="scroll"><table class="confusion">{"".join(lines)}</table></div><p class="note">{corner}</p>'
 
 
-def bars(pairs: Sequence[tuple[str, float]]) -> str:
+def bars(pairs: Sequence[tuple[str, Number]]) -> str:
     """Names on bars, in the given order."""
     most = max((abs(value) for _, value in pairs), default=1.0) or 1.0
     items = (

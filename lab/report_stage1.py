@@ -222,8 +222,17 @@ def examples(items: list[dict[str, Any]], kind: str) -> str:
         foot = both(f"{said}, {sure} sure", f"{said}，把握 {sure}")
         if kind == "wrong":
             foot = both(f"says {said}, {sure} sure; it is {truth}", f"网络说 {said}，把握 {sure}；实际是 {truth}")
+        foot += because(item["reasons"])
         cards.append(f'<article class="example {kind}"><p>{data(text)}</p><footer>{foot}</footer></article>')
     return f'<div class="examples">{"".join(cards)}</div>' if cards else paragraph("None.", "没有。")
+
+
+def because(reasons: list[list[Any]]) -> str:
+    """The n-grams that the answer rests on."""
+    if not reasons:
+        return ""
+    names = ", ".join(data(name) for name, _ in reasons[:3])
+    return f"<br>{both(f'it rests on: {names}', f'主要依据：{names}')}"
 
 
 def cost(scores: Scores, facts: dict[str, Any]) -> str:

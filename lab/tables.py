@@ -124,7 +124,7 @@ def table(wish: str, chinese: bool) -> str:
         raise ConfigError("cannot read the marker", got=rest, valid="columns=a,b")
     keys = shown_columns(content, rest.removeprefix("columns=").split(",") if rest else None, name)
     heads = [word("case", chinese), *(heading(key, content["columns"][key], chinese) for key in keys)]
-    rows = [[str(row["case"]), *(cell(row, key, content["columns"]) for key in keys)] for row in content["rows"]]
+    rows = [[row["case"], *(cell(row, key, content["columns"], chinese) for key in keys)] for row in content["rows"]]
     return f"\n{markdown(heads, rows, numbers_from=1)}\n\n<sub>{footnote(content, chinese)}</sub>\n"
 
 
@@ -146,8 +146,8 @@ def milestone(row: dict[str, Any], units: dict[str, str], chinese: bool) -> Iter
     yield word(row["task"], chinese)
     yield row["data"]
     yield word(row["metric"], chinese)
-    spread = f" ± {formatted(row['spread'], units['score'])}" if "spread" in row else ""
-    yield f"**{formatted(row['score'], units['score'])}**{spread} {unit_word(units['score'], chinese)}".rstrip()
+    value, _, spread = cell(row, "score", units, chinese).partition(" ± ")
+    yield f"**{value}**{' ± ' if spread else ''}{spread} {unit_word(units['score'], chinese)}".rstrip()
     yield with_unit(row.get("train_seconds"), "s", chinese)
     yield with_unit(row.get("latency_us"), "µs", chinese)
     yield marks_cell(row["case"])
@@ -190,10 +190,13 @@ def shown_columns(content: dict[str, Any], wanted: list[str] | None, name: str) 
         choose(key, columns, f"column of {name}")
     same_n = len({row.get("n") for row in content["rows"]}) == 1
     return wanted or [
-        key
-        for key in columns
-        if not (key == "n" and same_n) and not (key.endswith("_sd") and key.removesuffix("_sd") in columns)
+        key for key in columns if not (key == "n" and same_n) and key not in [spread_of(other) for other in columns]
     ]
+
+
+def spread_of(key: str) -> str:
+    """The column that holds the spread of another; milestones call theirs simply so."""
+    return "spread" if key == "score" else f"{key}_sd"
 
 
 def heading(key: str, unit: str, chinese: bool) -> str:
@@ -202,10 +205,12 @@ def heading(key: str, unit: str, chinese: bool) -> str:
     return f"{word(stem, chinese)} ({unit_word(unit, chinese)})" if unit else word(stem, chinese)
 
 
-def cell(row: dict[str, Any], key: str, units: dict[str, str]) -> str:
+def cell(row: dict[str, Any], key: str, units: dict[str, str], chinese: bool) -> str:
     """A value, with its spread where the table has one."""
-    spread = f" ± {formatted(row[key + '_sd'], units[key])}" if row.get(key + "_sd") else ""
-    return formatted(row.get(key), units[key]) + spread
+    if key in ("task", "metric"):
+        return word(row[key], chinese)
+    spread = row.get(spread_of(key))
+    return formatted(row.get(key), units[key]) + (f" ± {formatted(spread, units[key])}" if spread else "")
 
 
 def with_unit(value: Value, unit: str, chinese: bool) -> str:
@@ -225,7 +230,7 @@ def formatted(value: Value, unit: str) -> str:
     if unit in ("%", "s"):
         return f"{value:,.1f}"
     if unit in ("ms", "µs"):
-        return significant(value, 2)
+        return significant(float(value), 2)
     if unit == "nats":
         return f"{value:.3f}"
     return f"{value:,}" if isinstance(value, int) else significant(value, 3)

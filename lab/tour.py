@@ -44,7 +44,7 @@ TOUR = [
     Stop(
         stage="stage1_mlp",
         commands=[
-            ["train.py", "--dataset", "auto", "--run_name", "tour"],
+            ["train.py", "--dataset", "auto", "--epochs", "8", "--run_name", "tour"],
             ["evaluate.py", "--model_path", "checkpoints/best_model.pt", "--report", REPORT],
         ],
         score=lambda scores: f"{100 * scores['accuracy']:.1f} % right",
@@ -127,11 +127,8 @@ def published(part: str, stop: Stop, folder: Path) -> str:
 
 
 def from_here(path: Path, folder: Path) -> str:
-    """A path as one would type it in `folder`."""
-    try:
-        return Path(os.path.relpath(path, folder)).as_posix()
-    except ValueError:  # Windows: on another drive
-        return path.as_posix()
+    """A path as one would type it in `folder`: relative inside the repository, whole outside."""
+    return Path(os.path.relpath(path, folder)).as_posix() if path.is_relative_to(folder.parent) else str(path)
 
 
 def newest_run(stage: str) -> Path:

@@ -271,4 +271,4 @@ def _smooth(points: list[tuple[int, float]], pieces: int = 200) -> tuple[list[fl
     """Means over up to 200 equal stretches: a readable curve out of thousands of steps."""
     size = max(len(points) // pieces, 1)
     groups = [points[i : i + size] for i in range(0, len(points), size)]
-    return [group[-1][0] for group in groups], [sum(y for _, y in group) / len(group) for group in groups]
+    return [float(group[-1][0]) for group in groups], [sum(y for _, y in group) / len(group) for group in groups]

@@ -6,7 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -25,7 +24,7 @@ def logits_of(model: TextClassifier, bags: NgramBags) -> Float[Tensor, "B C"]:
     """Logits of any number of texts, in evaluation mode, on the CPU; the model's mode is put back afterwards."""
     training, device, size = model.training, model.bias.device, len(bags.offsets)
     model.eval()
-    parts = [select(bags, np.arange(start, min(start + CHUNK, size))) for start in range(0, size, CHUNK)]
+    parts = [select(bags, torch.arange(start, min(start + CHUNK, size))) for start in range(0, size, CHUNK)]
     logits = [model(*(tensor.to(device) for tensor in part)).float().cpu() for part in parts]
     model.train(training)
     return torch.cat(logits) if logits else torch.empty(0, model.config.classes)

@@ -1,6 +1,6 @@
 """Ask a trained classifier: `python predict.py --text "..."`, `--file texts.txt` (one a line), or `--interactive`.
 
-Says the classes with their probabilities and the words that decided. It also reads a pipe: `echo … | python predict.py`.
+Says the classes with their probabilities and the words that decided. Reads a pipe, too: `echo … | python predict.py`.
 """
 
 import dataclasses

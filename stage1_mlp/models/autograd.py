@@ -23,7 +23,7 @@ class Value:
         label: The operation, or the name of a leaf; only for the drawing.
     """
 
-    def __init__(self, data: float, edges: "tuple[tuple[Value, float], ...]" = (), label: str = ""):
+    def __init__(self, data: float | int, edges: "tuple[tuple[Value, float], ...]" = (), label: str = ""):
         self.data, self.edges, self.label = data, edges, label
         self.grad = 0.0
 
@@ -32,19 +32,19 @@ class Value:
 
     # --- the eight derivatives ---
 
-    def __add__(self, other: "Value | float") -> "Value":
+    def __add__(self, other: "Value | float | int") -> "Value":
         other = as_value(other)
         return Value(self.data + other.data, ((self, 1.0), (other, 1.0)), "+")
 
-    def __sub__(self, other: "Value | float") -> "Value":
+    def __sub__(self, other: "Value | float | int") -> "Value":
         other = as_value(other)
         return Value(self.data - other.data, ((self, 1.0), (other, -1.0)), "−")
 
-    def __mul__(self, other: "Value | float") -> "Value":
+    def __mul__(self, other: "Value | float | int") -> "Value":
         other = as_value(other)
         return Value(self.data * other.data, ((self, other.data), (other, self.data)), "×")
 
-    def __pow__(self, n: float) -> "Value":
+    def __pow__(self, n: float | int) -> "Value":
         return Value(self.data**n, ((self, n * self.data ** (n - 1)),), f"^{n}")
 
     def exp(self) -> "Value":
@@ -70,13 +70,13 @@ class Value:
     def __neg__(self) -> "Value":
         return self * -1.0
 
-    def __truediv__(self, other: "Value | float") -> "Value":
+    def __truediv__(self, other: "Value | float | int") -> "Value":
         return self * as_value(other) ** -1
 
-    def __rsub__(self, other: float) -> "Value":
+    def __rsub__(self, other: float | int) -> "Value":
         return as_value(other) - self
 
-    def __rtruediv__(self, other: float) -> "Value":
+    def __rtruediv__(self, other: float | int) -> "Value":
         return as_value(other) / self
 
     __radd__ = __add__
@@ -95,7 +95,7 @@ class Value:
                 parent.grad += value.grad * slope
 
 
-def as_value(number: "Value | float") -> Value:
+def as_value(number: "Value | float | int") -> Value:
     """A plain number becomes a leaf."""
     return number if isinstance(number, Value) else Value(number)
 
@@ -130,7 +130,7 @@ class Neuron:
         self.bias = Value(0.0, label="b")
         self.bend = bend
 
-    def __call__(self, x: Sequence[Value | float]) -> Value:
+    def __call__(self, x: Sequence[Value | float | int]) -> Value:
         z = sum((w * x_d for w, x_d in zip(self.weights, x, strict=True)), self.bias)
         return z.tanh() if self.bend else z
 
@@ -145,8 +145,8 @@ class ValueMLP:
             for i, (inputs, outputs) in enumerate(pairwise(sizes))
         ]
 
-    def __call__(self, x: Sequence[Value | float]) -> list[Value]:
-        outputs: Sequence[Value | float] = x
+    def __call__(self, x: Sequence[Value | float | int]) -> list[Value]:
+        outputs: Sequence[Value | float | int] = x
         for layer in self.layers:
             outputs = [neuron(outputs) for neuron in layer]
         return [as_value(output) for output in outputs]

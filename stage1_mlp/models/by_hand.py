@@ -174,7 +174,7 @@ class NumpyMLP:
         self.normalized = "hidden.0.norm.gamma" in parameters
 
     def forward(
-        self, x: Float[ndarray, "B D"], masks: Sequence[Bool[ndarray, "B F"]] = (), training: bool = True
+        self, x: Float[ndarray, "B D"], masks: Sequence[Bool[ndarray, "B _"]] = (), training: bool = True
     ) -> Float[ndarray, "B C"]:
         """Logits. Every intermediate value that `backward` needs is kept in `self.memory`.
 

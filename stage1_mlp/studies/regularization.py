@@ -119,8 +119,9 @@ def dropout(config: StudyConfig) -> None:
         columns={**GAP_UNITS, "learning_rate": ""},
         rows=rows,
         seen=f"the gap between training and test is {off['gap']:.1f} points without dropout and {rows[-1]['gap']:.1f} "
-        f"at {rows[-1]['case']}; the best test accuracy, at {best['case']}, is {best['accuracy'] - off['accuracy']:+.1f} "
-        f"points from none, within ± {max(off['accuracy_sd'], best['accuracy_sd']):.1f} by chance",
+        f"at {rows[-1]['case']}; the best test accuracy, at {best['case']}, is "
+        f"{best['accuracy'] - off['accuracy']:+.1f} points from none, within "
+        f"± {max(off['accuracy_sd'], best['accuracy_sd']):.1f} by chance",
         started=started,
         corpus=data.corpus,
     )

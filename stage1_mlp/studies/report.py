@@ -9,6 +9,7 @@ from typing import Any
 
 from my_llm import ledger
 from my_llm.data.catalog import TextClassification
+from my_llm.plots import PALETTE
 from stage1_mlp.studies import StudyConfig, seeds_of
 
 Curve = tuple[Sequence[float], Sequence[float]]  # x, y
@@ -33,8 +34,9 @@ def lines(chart: Any, series: Mapping[str, Curve], *, title: str, xlabel: str, y
     """
     for number, (name, (x, y)) in enumerate(series.items()):
         style = {"linestyle": "--", "zorder": 3} if number % 2 else {}
-        chart.plot(x, y, label=name.replace("_", " "), marker=mark, markersize=3.5, linewidth=1.6, **style)
-    chart.set_title(title, fontsize=10)
+        style |= {"color": PALETTE[number % len(PALETTE)], "marker": mark, "markersize": 3.5, "linewidth": 1.6}
+        chart.plot(x, y, label=name.replace("_", " "), **style)
+    chart.set_title(title, fontsize=10, loc="left")
     chart.set_xlabel(xlabel)
     chart.set_ylabel(ylabel)
     chart.grid(alpha=0.25)

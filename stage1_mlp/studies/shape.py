@@ -62,8 +62,8 @@ def depth_width(config: StudyConfig) -> None:
         rows=rows,
         seen=f"the best network, {best['case']}, is {best['accuracy'] - linear['accuracy']:+.1f} points from the "
         f"linear classifier (± {best['accuracy_sd']:.1f} by chance); eight hidden layers reach at best "
-        f"{deep['accuracy']:.1f} %, {deep['accuracy'] - linear['accuracy']:+.1f} points for {deep['cpu_seconds']:.1f} s in place of "
-        f"{linear['cpu_seconds']:.1f}",
+        f"{deep['accuracy']:.1f} %, {deep['accuracy'] - linear['accuracy']:+.1f} points, for "
+        f"{deep['cpu_seconds']:.1f} s in place of {linear['cpu_seconds']:.1f}",
         started=started,
         corpus=data.corpus,
     )
@@ -232,7 +232,8 @@ def _draw_histograms(health: dict[str, Health]) -> None:
                 height = number + 0.85 * count / count.max()
                 label = kind if number == 1 else None
                 chart.fill_between(edges[1:], number, height, step="pre", color=COLORS[color], alpha=0.6, label=label)
-        chart.set(title=name, xlabel="log₁₀ of the size", xlim=(-13, 9), yticks=range(1, DEPTH + 1))
+        chart.set_title(name, fontsize=10, loc="left")
+        chart.set(xlabel="log₁₀ of the size", xlim=(-13, 9), yticks=range(1, DEPTH + 1))
     charts[0].set_ylabel("hidden layer")
     charts[0].legend(fontsize=8, frameon=False, loc="upper left")
     save(figure, "initialization_histograms")

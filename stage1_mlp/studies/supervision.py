@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -37,22 +38,24 @@ from stage1_mlp.studies.common import (
 
 LABELS = (10, 30, 100, 300, 1000)  # labelled texts of each class
 HIDDEN = 128
-STEPS, PRETRAINING_STEPS = 400, 1200
+STEPS, PRETRAINING_STEPS = 400, 1000
+BATCH = 40  # divides the number of labelled texts of four classes, so that none is left out
 CONFIDENT = 0.9  # a guess that sure is taken for a label
 
 
 
 def few_labels(train: Split, per_class: int, seed: int) -> Split:
-    """`per_class` random examples of each class; all of a class that has fewer."""
+    """`per_class` random examples of each class, in random order; all of a class that has fewer."""
     order = torch.randperm(len(train.y), generator=torch.Generator().manual_seed(seed)).to(train.y.device)
     rows = torch.cat([order[train.y[order] == label][:per_class] for label in train.y.unique()])
+    rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))]
     return Split(train.x[rows], train.y[rows])
 
 
 def train(config: StudyConfig, model: MLP, split: Split, seed: int, loss: ClassLoss = cross_entropy) -> MLP:
-    """The same steps for all: Adam, 400 batches of 64."""
-    optimizer = Adam(model.parameters(), 0.002)
-    for _ in train_dense(model, split, optimizer, max_steps=steps_of(config, STEPS), seed=seed, loss=loss):
+    """The same steps for all."""
+    optimizer, steps = Adam(model.parameters(), 0.002), steps_of(config, STEPS)
+    for _ in train_dense(model, split, optimizer, max_steps=steps, seed=seed, loss=loss, batch_size=BATCH):
         pass
     return model
 
@@ -135,28 +138,27 @@ def supervision(config: StudyConfig) -> None:
         for way, labels in accuracies:
             labelled = few_labels(data.train, labels, seed)
             accuracies[way, labels].append(evaluate(ways[way](config, data, labelled, seed), data.test).accuracy)
-    rows: list[dict] = [{"case": way} for way in ways]
-    for row in rows:
-        for labels in LABELS:
-            row |= mean_and_spread(f"labels_{labels}", accuracies[row["case"], labels])
-    curves = {row["case"]: (LABELS, [row[f"labels_{labels}"] for labels in LABELS]) for row in rows}
+    rows: list[dict] = [{"case": f"{labels} labels"} for labels in LABELS]
+    for row, labels in zip(rows, LABELS, strict=True):
+        for way in ways:
+            row |= mean_and_spread(way.replace("-", "_"), accuracies[way, labels])
     plots.curves(
-        curves,
+        {way: (LABELS, [float(np.mean(accuracies[way, labels])) for labels in LABELS]) for way in ways},
         figure_path("supervision"),
         title="What a label is worth depends on what else one learns from",
         xlabel="labelled texts of each class",
         ylabel="test accuracy (%)",
         log_x=True,
     )
-    few = {row["case"]: row[f"labels_{LABELS[0]}"] for row in rows}
-    many = {row["case"]: row[f"labels_{LABELS[-1]}"] for row in rows}
+    few, many = ({way: row[way.replace("-", "_")] for way in ways} for row in (rows[0], rows[-1]))
     finish(
         config,
         "supervision",
         title="Test accuracy by number of labelled texts of each class",
         columns={key: "%" for key in rows[0] if key != "case"},
         rows=rows,
-        seen="; ".join(f"{way} {few[way]:.1f} % with {LABELS[0]} labels a class, {many[way]:.1f} % with {LABELS[-1]}" for way in ways),
+        seen=f"with {LABELS[0]} labels a class, then with {LABELS[-1]}: "
+        + ", ".join(f"{way} {few[way]:.1f} % then {many[way]:.1f} %" for way in ways),
         started=started,
         corpus=data.corpus,
     )

@@ -1,6 +1,7 @@
 """Numbers go from the ledger into pages, again and again with the same result, and a wrong marker is named."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,10 @@ STUDY = {
 }
 MILESTONES = {
     **STUDY,
-    "columns": {"score": "%", "spread": "%", "n": "", "train_seconds": "s", "latency_us": "µs"},
+    "columns": {
+        **dict.fromkeys(("model", "task", "data", "metric", "n"), ""),
+        **{"score": "%", "spread": "%", "train_seconds": "s", "latency_us": "µs"},
+    },
     "rows": [
         {"case": "ag_news", "model": "MLP", "task": "text classification", "data": "AG News | half",
          "metric": "accuracy", "score": 90.7, "spread": 0.1, "n": 3800, "train_seconds": 31, "latency_us": 20.4},
@@ -109,6 +113,9 @@ def test_the_milestones_stand_beside_the_published_marks():
     assert "| BBC News | accuracy | **98.1** % | 7.3 s | 21 µs | – |" in filled
     assert "n = 421–3,800" in filled
     assert "文本分类" in fill("<!-- milestones --><!-- /milestones -->", chinese=True)[0]
+    plain = fill("<!-- table stage1_mlp/milestones --><!-- /table -->", chinese=True)[0]
+    assert "| bbc_news | MLP | 文本分类 | BBC News | 准确率 | 421 | 98.1 | 7.3 | 21 |" in plain
+    assert "| 3,800 | 90.7 ± 0.1 |" in plain
 
 
 @pytest.mark.parametrize(
@@ -127,7 +134,7 @@ def test_a_marker_that_names_nothing_is_an_error_with_its_line(marker: str, word
     text = f"# Title\n\n<!-- {marker} -->kept<!-- /{marker.split()[0]} -->\n"
     filled, problems = fill(text, chinese=False)
     assert filled == text and len(problems) == 1
-    assert problems[0].startswith("3: ") and __import__("re").search(words, problems[0])
+    assert problems[0].startswith("3: ") and re.search(words, problems[0])
 
 
 def test_a_marker_without_its_end_is_an_error_with_its_line():
@@ -171,7 +178,7 @@ def test_one_wrong_marker_spoils_only_itself(tmp_path: Path, capsys: pytest.Capt
         (1.88, "nats", "1.880"),
         (1203456, "", "1,203,456"),
         (0.98765, "", "0.988"),
-        (1386.4, "GFLOP/s", "1,386"),
+        (1386.4, "GFLOP/s", "1,390"),
         (0.0, "", "0"),
         (None, "%", "–"),
         ("large", "", "large"),

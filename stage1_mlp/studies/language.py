@@ -1,0 +1,177 @@
+"""The next word as a large classification: Bengio's MLP against counting, on real text.
+
+Words are lower-case runs of letters, digits and apostrophes; the end of a text counts as a word. The vocabulary is the
+most frequent words of the training texts; every other word is read, predicted and scored as <unk>, one word of its
+own, which is easier than the word that stood there. So a perplexity holds for this vocabulary and this rule only.
+"""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy import ndarray
+from torch import Tensor
+
+from my_llm.data.catalog import Example
+from my_llm.metrics import perplexity
+from my_llm.schedules import cosine
+from stage1_mlp.models.language_model import MLPLanguageModel, MLPLanguageModelConfig, next_token_examples
+from stage1_mlp.models.losses import cross_entropy
+from stage1_mlp.models.optimizers import Adam
+from stage1_mlp.studies.common import (
+    Split,
+    StudyConfig,
+    finish,
+    frequent_words,
+    load_dense,
+    mean_and_spread,
+    seeds_of,
+    steps_of,
+    train_dense,
+    words_of,
+)
+from stage1_mlp.studies.drawing import COLORS, save, sheet
+
+VOCABULARY = 5000
+UNKNOWN, END = 0, 1
+CONTEXTS = (1, 2, 4, 8)
+SCORED_TEXTS = 600
+LAMBDAS = np.linspace(0.05, 0.95, 19)
+
+
+def tokens_of(examples: Sequence[Example], words: Sequence[str]) -> Int[Tensor, "T"]:
+    """All texts end to end as numbers: 0 for <unk>, 1 for the end of a text, the words from 2."""
+    number = {word: i for i, word in enumerate(words, 2)}
+    stream = [END]
+    for example in examples:
+        stream += [number.get(word, UNKNOWN) for word in words_of(example.text)] + [END]
+    return torch.tensor(stream)
+
+
+# --- counting ---------------------------------------------------------------------------------------------------------
+
+
+def unigram(train: ndarray, words: int) -> Float[ndarray, "V"]:
+    """p(w) = (count + 1) / (T + V)."""
+    counts = np.bincount(train, minlength=words) + 1.0
+    return counts / counts.sum()
+
+
+def bigram_shares(train: ndarray, tokens: ndarray) -> Float[ndarray, "T-1"]:
+    """How often, in the training text, each word of `tokens` followed the one before: count(v w) / count(v)."""
+    pairs, firsts = Counter(zip(train.tolist(), train[1:].tolist())), Counter(train[:-1].tolist())
+    return np.array([pairs[v, w] / max(1, firsts[v]) for v, w in zip(tokens.tolist(), tokens[1:].tolist())])
+
+
+def counting_perplexities(train: ndarray, validation: ndarray, test: ndarray, words: int) -> dict[str, float]:
+    """Uniform, unigram, and bigram: λ · count(v w) / count(v) + (1 - λ) p(w), λ chosen on the validation text.
+
+    The mixture is that of Jelinek & Mercer, 1980: without it a pair never seen would be impossible.
+    """
+    p = unigram(train, words)
+
+    def mixed(tokens: ndarray, weight: float) -> float:
+        nats = -np.log(weight * bigram_shares(train, tokens) + (1 - weight) * p[tokens[1:]])
+        return perplexity(float(nats.sum()), len(nats))
+
+    best = min(LAMBDAS, key=partial(mixed, validation))
+    nats = -np.log(p[test[1:]])
+    return {"uniform": float(words), "unigram": perplexity(float(nats.sum()), len(nats)), "bigram": mixed(test, best)}
+
+
+# --- learning ---------------------------------------------------------------------------------------------------------
+
+
+def train_language_model(config: StudyConfig, train: Tensor, words: int, context: int, seed: int) -> MLPLanguageModel:
+    """Windows of `context` words and the word after them: a classification with as many classes as words."""
+    torch.manual_seed(seed)
+    model = MLPLanguageModel(MLPLanguageModelConfig(words, context, embedding=48, hidden=96))
+    steps = steps_of(config, 900)
+    schedule, optimizer = cosine(steps, steps // 20), Adam(model.parameters(), 0.004)
+    examples = Split(*next_token_examples(train, context))
+    for _ in train_dense(model, examples, optimizer, max_steps=steps, seed=seed, batch_size=512, schedule=schedule):
+        pass
+    return model
+
+
+@torch.no_grad()
+def perplexity_of(model: MLPLanguageModel, tokens: Int[Tensor, "T"]) -> float:
+    """Per word, over every word of `tokens` but the first; before the first word the context is padded with END."""
+    context = model.config.context
+    padded = torch.cat([torch.full((context - 1,), END), tokens])
+    windows, targets = next_token_examples(padded, context)
+    nats = sum(
+        float(cross_entropy(model(x), y).double().sum()) for x, y in zip(windows.split(4096), targets.split(4096))
+    )
+    return perplexity(nats, len(targets))
+
+
+# --- the study --------------------------------------------------------------------------------------------------------
+
+
+def next_token(config: StudyConfig) -> None:
+    """Between how many words does each model hesitate, and does a longer context help the MLP?"""
+    started = time.perf_counter()
+    corpus = load_dense(config).corpus
+    words = list(frequent_words((example.text for example in corpus.train), VOCABULARY))
+    classes = len(words) + 2
+    parts = (corpus.train, corpus.validation, corpus.test[:SCORED_TEXTS])
+    train, validation, test = (tokens_of(part, words) for part in parts)
+    counted = counting_perplexities(train.numpy(), validation.numpy(), test.numpy(), classes)
+    rows = [{"case": case, **mean_and_spread("perplexity", [value], 1)} for case, value in counted.items()]
+    model = None
+    for context in CONTEXTS:
+        found = []
+        for seed in seeds_of(config):
+            model = train_language_model(config, train, classes, context, seed)
+            found.append(perplexity_of(model, test))
+        rows.append({"case": f"MLP {context}", "context": context, **mean_and_spread("perplexity", found, 1)})
+    assert model is not None
+    draw_next_token(rows, model, train, ["<unk>", "<end>", *words])
+    best = min(rows[3:], key=lambda row: row["perplexity"])
+    unknown = 100 * float((test[1:] == UNKNOWN).float().mean())
+    finish(
+        config,
+        "next_token",
+        title=f"Perplexity per word on {len(test) - 1:,} test words, {classes:,} classes, {unknown:.1f} % of them <unk>",
+        columns={"context": "words", "perplexity": "", "perplexity_sd": ""},
+        rows=rows,
+        seen=f"the best MLP reads {best['context']} words and hesitates between {best['perplexity']:.0f} words; bigram "
+        f"counts between {counted['bigram']:.0f}, unigram counts between {counted['unigram']:.0f}",
+        started=started,
+        corpus=corpus,
+    )
+
+
+@torch.no_grad()
+def draw_next_token(rows: Sequence[dict], model: MLPLanguageModel, train: Tensor, words: Sequence[str]) -> None:
+    """Left: perplexity by context. Right: the likeliest of all classes after the most frequent context."""
+    figure, (left, right) = sheet(2, width=4.6, title="The next word is a class like any other")
+    learned = rows[3:]
+    for row, color in zip(rows[1:3], COLORS[1:]):
+        left.axhline(row["perplexity"], color=color, linestyle="--", label=f"{row['case']} counts")
+    left.errorbar(
+        [row["context"] for row in learned],
+        [row["perplexity"] for row in learned],
+        [row["perplexity_sd"] for row in learned],
+        color=COLORS[0],
+        marker="o",
+        label="MLP",
+    )
+    left.set(xlabel="words of context", ylabel="perplexity per word (test)", xscale="log", ylim=(0, None))
+    left.set_xticks(CONTEXTS, [str(context) for context in CONTEXTS])
+    left.minorticks_off()
+    left.legend(frameon=False)
+    windows = train.unfold(0, model.config.context, 1)
+    seen = Counter(map(tuple, windows[(windows > END).all(dim=1)].tolist()))
+    context = torch.tensor(max(seen, key=lambda window: seen[window]))
+    p, likeliest = model(context[None])[0].softmax(dim=0).topk(10)
+    right.barh([words[i] for i in likeliest.tolist()], (100 * p).tolist(), color=COLORS[0])
+    right.invert_yaxis()
+    right.set(title=f'after "… {" ".join(words[i] for i in context.tolist())}"', xlabel="probability of the class (%)")
+    save(figure, "next_token")

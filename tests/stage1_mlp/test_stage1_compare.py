@@ -1,0 +1,33 @@
+"""compare.py: the table says that the three agree, fits into 80 columns, and would notice if they did not."""
+
+import pytest
+
+from my_llm.errors import ConfigError
+from stage1_mlp import compare
+from stage1_mlp.models.losses import cross_entropy
+
+
+def test_prints_agreement_within_80_columns(capsys, monkeypatch):
+    monkeypatch.setattr(compare, "CASES", {name: compare.CASES[name] for name in ("gelu", "tanh, both")})
+    assert compare.run(compare.CompareConfig(max_steps=20)) == 0
+    printed = capsys.readouterr().out
+    assert "by hand = from scratch = official" in printed
+    assert all(len(line) <= 80 for line in printed.splitlines())
+
+
+def test_200_steps_stay_within_1e_9():
+    for case in ("relu", "tanh, both"):
+        result = compare.compare(compare.CASES[case], seed=1, steps=200)
+        assert max(number for numbers in result.differences.values() for number in numbers) < 1e-9
+
+
+def test_notices_a_wrong_loss(capsys, monkeypatch):
+    monkeypatch.setattr("stage1_mlp.models.cross_entropy", lambda x, y: cross_entropy(x, y, label_smoothing=1e-6))
+    monkeypatch.setattr(compare, "CASES", {"relu": compare.CASES["relu"]})
+    assert compare.run(compare.CompareConfig(max_steps=2)) == 1
+    assert "DISAGREE" in capsys.readouterr().out
+
+
+def test_no_steps_is_a_users_mistake():
+    with pytest.raises(ConfigError, match="max_steps"):
+        compare.run(compare.CompareConfig(max_steps=0))
