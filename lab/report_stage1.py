@@ -1,11 +1,10 @@
 """The report's section on stage 1: what the classifier has learnt, where it errs, what it cost, what comes next."""
 
-import math
 from typing import Any
 
 from lab.charts import bars, confusion, line_chart, smooth
 from lab.page import both, commands, data, heading, paragraph, rows, tiles
-from my_llm.ledger import read, results_folder
+from lab.verdict import verdict
 
 Scores = dict[str, Any]  # what evaluate.py --report wrote
 LONGEST_TEXT = 320
@@ -64,53 +63,7 @@ def summary(scores: Scores, facts: dict[str, Any]) -> str:
         "that the network had never seen.",
         f"文本：{data(scores['data'])}（{data(scores['source'])}）。得分来自 {scores['n']:,} 条它从未见过的测试文本。",
     )
-    return top + source + verdict(scores, facts, guess)
-
-
-def verdict(scores: Scores, facts: dict[str, Any], guess: float) -> str:
-    """Is the run normal? Judged by the recorded score of the same corpus, or else against guessing."""
-    low, high, english, chinese = expected_band(scores, facts["data"]["name"], guess)
-    score, doctor = 100 * scores["accuracy"], data("python3 start.py doctor")
-    if score < low:
-        return paragraph(
-            f"<b>This run looks lower than it should</b>: {english}. Run {doctor} and see whether the loss falls.",
-            f"<b>这次运行低于应有水平</b>：{chinese}。请运行 {doctor}，并看看下面的损失是否下降。",
-            "verdict odd",
-        )
-    better = (" and even better than recorded", "，甚至好于记录值") if score > high else ("", "")
-    return paragraph(
-        f"<b>This run looks normal{better[0]}</b>: {english}.",
-        f"<b>这次运行正常{better[1]}</b>：{chinese}。",
-        "verdict",
-    )
-
-
-def expected_band(scores: Scores, corpus: str, guess: float) -> tuple[float, float, str, str]:
-    """From and to (in per cent), and the reason in both languages."""
-    known, n, share = recorded(corpus), max(scores["n"], 1), scores["accuracy"]
-    if known is None:
-        low = min(100 * guess + 10, 100)
-        return (
-            low,
-            100.0,
-            f"no score is recorded for this text yet, but clearly better than guessing means {low:.0f}&nbsp;% or more",
-            f"这份文本还没有记录在案的得分，但明显好于猜测意味着至少 {low:.0f}&nbsp;%",
-        )
-    luck = 200 * math.sqrt(share * (1 - share) / n) + 2 * known.get("spread", 0.0)  # two standard errors and two seeds'
-    low, high = known["score"] - luck, min(known["score"] + luck, 100)
-    band, mark = f"{low:.1f}–{high:.1f}&nbsp;%", f"{known['score']:.1f}&nbsp;%"
-    return (
-        low,
-        high,
-        f"expected is {band}, that is the recorded {mark} give or take the luck of {n:,} texts and of the seed",
-        f"预期为 {band}，即记录值 {mark} 加减 {n:,} 条文本和随机种子的运气",
-    )
-
-
-def recorded(corpus: str) -> dict[str, Any] | None:
-    """The row of results/stage1_mlp/milestones.json for the corpus."""
-    path = results_folder() / "stage1_mlp" / "milestones.json"
-    return next((row for row in read(path)["rows"] if row["case"] == corpus), None) if path.exists() else None
+    return top + source + verdict("stage1_mlp", facts["data"]["name"], scores["accuracy"], scores["n"], guess)
 
 
 def learning(metrics: list[dict[str, Any]]) -> str:
@@ -238,7 +191,7 @@ def because(reasons: list[list[Any]]) -> str:
 def cost(scores: Scores, facts: dict[str, Any]) -> str:
     """Seconds, parameters, latency, hardware, and what identifies the data."""
     hardware, versions = facts["hardware"], facts["versions"]
-    machine = f"{hardware['gpu'] or hardware['cpu']}, {hardware['cores']} cores, {hardware['threads']} threads"
+    machine = f"{hardware['gpu'] or hardware['cpu']}, {hardware['cores']} cores, threads used: {hardware['threads']}"
     return heading("What it cost", "代价") + rows(
         [
             (both("training", "训练用时"), f"{scores['train_seconds']:.1f}&nbsp;s"),

@@ -182,12 +182,15 @@ def _figure(path: Path, title: str, inches: tuple[float, float], data: object) -
         figure.suptitle(title, x=0.012, ha="left", fontsize=11, fontweight="bold")
         yield figure
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", metadata={"Software": None})
+        figure.savefig(buffer, format="png")
     write_atomically(Path(path), _fewer_colours(buffer))
 
 
 def _fewer_colours(png: io.BytesIO) -> bytes:
-    """The same picture with 128 colours instead of 16 million: a third of the size, and nobody sees the difference."""
+    """The same picture with 128 colours instead of 16 million: a third of the size, and nobody sees the difference.
+
+    What matplotlib writes beside the picture, its version among it, stays behind.
+    """
     from PIL import Image
 
     smaller = io.BytesIO()

@@ -181,7 +181,7 @@ def run(config: CompareConfig) -> int:
     numbers = [number for row in table.values() for case in row.differences.values() for number in case]
     agree = all(number < TOLERANCE for number in numbers)  # false for NaN
     verdict = "by hand = from scratch = official" if agree else "THE THREE DISAGREE"
-    print(f"\n{verdict}: the largest difference is {max(numbers):.0e}, the limit is {TOLERANCE:.0e}")
+    print(f"\n{verdict}: largest difference {max(numbers):.0e}, limit {TOLERANCE:.0e}")
     return 0 if agree else 1
 
 

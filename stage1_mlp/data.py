@@ -4,7 +4,7 @@ An MLP wants inputs of one size, texts come in all lengths. The bag of n-grams i
 V known words and pairs of neighbours, nearly all of them 0 for any one text, so only the others are stored. Three
 choices make this bag as good as a linear SVM's and better; docs/en/stage1_mlp.md measures each:
 
-1. Presence, not frequency: the fifth "good" of a review says little that the first did not.
+1. A feature that comes t times counts 1 + log t: the fifth "good" of a review says less than the first.
 2. The weight of an n-gram is how far it leans towards a class, its naive-Bayes log-count ratio, learnt by counting.
    "the" gets a weight near 0, "striker" a large one, before the first step of training.
 3. Each bag has length 1 (L2 norm), so that a long text does not shout.
@@ -119,11 +119,12 @@ def pair_keys(
     return rows[:-1][pairs], (left[pairs] << 32) + right[pairs]
 
 
-def distinct(
+def count(
     rows: Int[np.ndarray, "N"], ids: Int[np.ndarray, "N"], features: int
-) -> tuple[Int[np.ndarray, "M"], Int[np.ndarray, "M"]]:
-    """Each (text, feature) once, sorted: presence in place of frequency."""
-    return np.divmod(np.unique(rows * features + ids), features)
+) -> tuple[Int[np.ndarray, "M"], Int[np.ndarray, "M"], Int[np.ndarray, "M"]]:
+    """Each (text, feature) once, sorted, and how often it came."""
+    keys, counts = np.unique(rows * features + ids, return_counts=True)
+    return keys // features, keys % features, counts
 
 
 def class_counts(
@@ -131,7 +132,7 @@ def class_counts(
 ) -> Int[np.ndarray, "V C"]:
     """In how many texts of each class a feature stands."""
     classes = max(labels) + 1
-    rows, ids = distinct(rows, ids, features)
+    rows, ids, _ = count(rows, ids, features)
     return np.bincount(ids * classes + np.asarray(labels)[rows], minlength=features * classes).reshape(-1, classes)
 
 
@@ -198,12 +199,12 @@ class NgramFeatures:
         at = np.searchsorted(self.pairs, keys)
         known = at < len(self.pairs)
         known[known] = self.pairs[at[known]] == keys[known]
-        rows, ids = distinct(
+        rows, ids, counts = count(
             np.concatenate([rows[ids >= 0], pair_rows[known]]),
             np.concatenate([ids[ids >= 0], len(self.words) + at[known]]),
             len(self),
         )
-        weights = self.importance[ids]
+        weights = (1 + np.log(counts)) * self.importance[ids]
         norms = np.sqrt(np.bincount(rows, weights=weights**2, minlength=len(texts)))  # (B,)
         lengths = np.bincount(rows, minlength=len(texts))
         return NgramBags(

@@ -32,7 +32,7 @@ from stage1_mlp.models.losses import (
     log_softmax,
     squared_error,
 )
-from stage1_mlp.models.mlp import MLP, MLPConfig
+from stage1_mlp.models.mlp import MLP, NORMALIZATIONS, MLPConfig
 from stage1_mlp.models.official import OfficialMLP, copy_weights, official_name, to_numpy, to_official
 from stage1_mlp.models.optimizers import OPTIMIZERS, SGD, Adagrad, Adam, AdamW, Momentum, Nesterov, RMSProp
 from stage1_mlp.models.perceptron import Perceptron
@@ -44,6 +44,7 @@ __all__ = [
     "INITIALIZERS",
     "LOSSES",
     "MLP",
+    "NORMALIZATIONS",
     "OPTIMIZERS",
     "SGD",
     "Adagrad",

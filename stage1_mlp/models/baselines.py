@@ -164,7 +164,7 @@ def linear_svm(
     """One line for each class against the rest, with the widest margin that the penalty allows.
 
     Cortes & Vapnik, "Support-Vector Networks", 1995, with the squared hinge, which has a gradient everywhere. The
-    C of other programs is 1 / (2 · penalty · number of texts). For text give TF-IDF rows of length 1 (Joachims, 1998).
+    C of other programs is 1 / (penalty · number of texts). For text give TF-IDF rows of length 1 (Joachims, 1998).
     """
     return descend(bags, truth(labels, classes), squared_hinge_and_slope, penalty, iterations)
 

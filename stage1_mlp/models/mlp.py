@@ -8,9 +8,9 @@ What it cannot do: take inputs of different lengths, or know that input 3 comes 
 and train again: the score is the same. That is why stage 2 exists.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -19,27 +19,29 @@ from my_llm.errors import ConfigError, choose
 from stage1_mlp.models.activations import ACTIVATIONS, Activation
 from stage1_mlp.models.layers import INITIALIZERS, BatchNorm1d, Dropout, Initializer, Linear
 
+Normalization = Callable[[int], nn.Module]  # from the number of features
+
+NORMALIZATIONS: dict[str, Normalization] = {"none": lambda features: nn.Identity(), "batch": BatchNorm1d}
+
 
 @dataclass(frozen=True)
 class MLPConfig:
     """The shape of a network: `inputs` → `hidden[0]` → … → `hidden[-1]` → `outputs`.
 
-    With `hidden=()` it is a linear classifier.
+    With `hidden=()` it is a linear classifier. The names are keys of ACTIVATIONS, NORMALIZATIONS and INITIALIZERS.
     """
 
     inputs: int
     hidden: tuple[int, ...]
     outputs: int
     activation: str = "relu"
-    normalization: Literal["none", "batch"] = "none"
+    normalization: str = "none"
     dropout: float = 0.0
     initialization: str = "he"
 
     def __post_init__(self) -> None:
         if min(self.inputs, *self.hidden, self.outputs) < 1:
             raise ConfigError("every layer needs a unit", got=(self.inputs, *self.hidden, self.outputs), valid=">= 1")
-        if self.normalization not in ("none", "batch"):
-            raise ConfigError("unknown normalization", got=self.normalization, valid=["none", "batch"])
 
 
 class Block(nn.Module):
@@ -51,13 +53,13 @@ class Block(nn.Module):
         outputs: int,
         *,
         activation: Activation,
-        normalization: str,
+        normalization: Normalization,
         dropout: float,
         initializer: Initializer,
     ):
         super().__init__()
         self.linear = Linear(inputs, outputs, initializer)
-        self.norm = BatchNorm1d(outputs) if normalization == "batch" else nn.Identity()
+        self.norm = normalization(outputs)
         self.activation = activation
         self.dropout = Dropout(dropout)
 
@@ -69,7 +71,7 @@ class MLP(nn.Module):
     """Maps (B, inputs) to (B, outputs) logits. `hidden` is the list of blocks, `output` the last linear layer.
 
     Raises:
-        ConfigError: If the activation or the initialisation has no row in its table.
+        ConfigError: If the activation, normalisation or initialisation has no row in its table.
 
     Explained in docs/en/stage1_mlp.md.
     """
@@ -84,7 +86,7 @@ class MLP(nn.Module):
                 inputs,
                 outputs,
                 activation=choose(config.activation, ACTIVATIONS, "activation"),
-                normalization=config.normalization,
+                normalization=choose(config.normalization, NORMALIZATIONS, "normalization"),
                 dropout=config.dropout,
                 initializer=initializer,
             )

@@ -86,6 +86,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     memories: ClassVar[int] = 1
 
     def __init__(self, params: Iterable[Any], settings: dict[str, float], weight_decay: float):
+        self.setting_names = tuple(settings)
         super().__init__(params, {**settings, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -111,7 +112,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         if not state:
             state.update(t=0, memory=tuple(torch.zeros_like(theta) for _ in range(self.memories)))
         state["t"] += 1
-        settings = {name: group[name] for name in self.defaults if name != "weight_decay"}
+        settings = {name: group[name] for name in self.setting_names}
         new_theta, state["memory"] = self.rule(theta, g, state["memory"], state["t"], **settings)
         theta.copy_(new_theta)
 

@@ -86,17 +86,21 @@ def command_of(config: StudyConfig, name: str, *, needs_text: bool) -> str:
 
 
 def show_table(title: str, columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print the table, at most 80 characters wide."""
+    """Print the table, at most 80 characters wide; a spread (…_sd) stands behind its mean."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table("case", title=title, title_justify="left")
-    for key, unit in columns.items():
-        table.add_column(f"{key.replace('_', ' ')}{f' ({unit})' if unit else ''}", justify="right")
+    shown = [key for key in columns if not key.endswith("_sd")]
+    for key in shown:
+        unit = f" ({columns[key]})" if columns[key] else ""
+        table.add_column(key.replace("_", " ") + unit, justify="right", overflow="fold")
     for row in rows:
-        table.add_row(str(row["case"]), *(_cell(row.get(key)) for key in columns))
+        table.add_row(str(row["case"]), *(_cell(row.get(key), row.get(f"{key}_sd")) for key in shown))
     Console(width=80).print(table)
 
 
-def _cell(value: Any) -> str:
-    return "" if value is None else f"{value:,.4g}" if isinstance(value, float) else str(value)
+def _cell(value: Any, spread: float | None) -> str:
+    if not isinstance(value, float):
+        return "" if value is None else str(value)
+    return f"{value:,.4g}" if spread is None else f"{value:.4g} ± {spread:.2g}"

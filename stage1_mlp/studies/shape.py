@@ -155,6 +155,7 @@ def initialization(config: StudyConfig) -> None:
     for name, shape in shapes.items():
         row = {"case": name, **_first_and_last(health[name], ratios[name])}
         row["dead_before"] = round(dead_units(health[name].activations), 1)
+        curves[name] = ([], [])  # keeps its colour
         with contextlib.suppress(NotFiniteError):  # a case without scores is one that diverged at every rate
             runs = fair_runs(config, trainer(data, steps, shape, optimizer=Momentum), (rate, 3 * rate, 10 * rate))
             dead = [dead_units(examine(model, sample).activations) for model in runs.models]
@@ -200,7 +201,7 @@ def _seen_initialization(rows: list[Row]) -> str:
 
 
 def _draw_health(health: dict[str, Health], ratios: dict[str, list[float]], curves: dict[str, Curve]) -> None:
-    """Signal, gradient and update ratio by layer, and what becomes of it."""
+    """Signal, gradient and update ratio by layer (a missing point is an update of exactly 0), and what becomes of it."""
     figure, charts = sheet(4, width=3.1)
     layers = list(range(1, DEPTH + 1))
     kept = [name for name in health if name != "zeros"]  # nothing flows there, and 0 has no place on a log scale
@@ -216,7 +217,8 @@ def _draw_health(health: dict[str, Health], ratios: dict[str, list[float]], curv
     charts[0].set_ylabel("standard deviation")
     charts[2].axhline(1e-3, color="black", linewidth=0.8, linestyle=":")
     lines(charts[3], curves, title="what becomes of it", xlabel="step", ylabel="validation accuracy (%)")
-    charts[0].legend(fontsize=8, frameon=False)
+    for chart in (charts[0], charts[3]):
+        chart.legend(fontsize=8, frameon=False)
     save(figure, "initialization")
 
 

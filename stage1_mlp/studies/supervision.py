@@ -2,7 +2,7 @@
 
     supervised        the labelled texts, each with its class
     self-supervised   first learn from all texts, without labels, to name the words of a text of which half are hidden;
-                      then start the classifier from that hidden layer (Vincent et al., 2008)
+                      then train the classifier on that hidden layer, which stays as it is (Vincent et al., 2008)
     semi-supervised   label the other texts with a classifier trained on the few, and train on both (Lee, 2013)
     reinforcement     nobody says the class: the network tries one and is paid 1 if it is right (Williams, 1992)
 """
@@ -38,7 +38,7 @@ from stage1_mlp.studies.common import (
 
 LABELS = (10, 30, 100, 300, 1000)  # labelled texts of each class
 HIDDEN = 128
-STEPS, PRETRAINING_STEPS = 400, 1000
+STEPS, PRETRAINING_STEPS = 400, 600
 BATCH = 40  # divides the number of labelled texts of four classes, so that none is left out
 CONFIDENT = 0.9  # a guess that sure is taken for a label
 
@@ -85,9 +85,10 @@ def pretrain(config: StudyConfig, data: Dense, seed: int) -> MLP:
 
 
 def self_supervised(config: StudyConfig, data: Dense, labelled: Split, seed: int, pretrained: MLP) -> MLP:
-    """Starts from a hidden layer that has seen all texts; the output layer is new."""
+    """A new output layer on a hidden layer that has seen all texts and is not trained any further."""
     model = new_mlp(data, seed, hidden=(HIDDEN,))
     model.hidden.load_state_dict(pretrained.hidden.state_dict())
+    model.hidden.requires_grad_(False)
     return train(config, model, labelled, seed)
 
 

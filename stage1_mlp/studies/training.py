@@ -4,6 +4,7 @@ Each study gives all its cases the same data, steps and seeds, and each case its
 validation split (`fair_runs`). The test split is read once, at the end.
 """
 
+import statistics
 import time
 from typing import Any
 
@@ -28,7 +29,7 @@ from stage1_mlp.studies.common import (
 from stage1_mlp.studies.drawing import COLORS, save, sheet
 from stage1_mlp.studies.trials import fair_runs, trainer
 
-ADAM_RATES = (0.001, 0.003, 0.01)
+ADAM_RATES = (0.0003, 0.001, 0.003, 0.01, 0.03)
 Row = dict[str, Any]
 
 
@@ -206,7 +207,7 @@ def schedules(config: StudyConfig) -> None:
     data, steps = load_dense(config), steps_of(config, 400)
     cases = {"no_warmup": SCHEDULES["constant"](steps, 0)}
     cases |= {name: make(steps, steps // 10) for name, make in SCHEDULES.items()}
-    rates = (0.001, 0.003, 0.01, 0.03, 0.1)
+    rates = (*ADAM_RATES, 0.1)
     rows: list[Row] = []
     falling, tried = {}, {}
     for name, schedule in cases.items():
@@ -220,6 +221,8 @@ def schedules(config: StudyConfig) -> None:
     lines(charts[0], shapes, title="the schedules", xlabel="step", ylabel="share of the learning rate")
     title = "at its best learning rate"
     lines(charts[1], falling, title=title, xlabel="step", ylabel="validation loss (nats)")
+    lowest = min(min(losses) for _, losses in falling.values())
+    charts[1].set_ylim(lowest - 0.02, lowest + 0.3)
     title = f"after {steps} steps, at every learning rate"
     lines(charts[2], tried, title=title, xlabel="learning rate", ylabel="validation accuracy (%)", mark="o")
     charts[2].set_xscale("log")

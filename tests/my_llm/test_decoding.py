@@ -235,6 +235,19 @@ def test_a_wider_beam_finds_what_greedy_misses():
     assert search(width=2)[0][0].log_probability == pytest.approx(math.log(0.4))
 
 
+def test_a_finished_hypothesis_takes_no_place_from_the_living():
+    # the best beginning ends at once; A and B must both live on, and B leads to the second best sentence
+    table = {(): [0.5, 0.3, 0.2], (1,): [0.4, 0.3, 0.3], (2,): [1.0, 0.0, 0.0]}
+
+    def step(tokens, state):
+        said = [()] * len(tokens) if state is None else [tuple(row.tolist()) for row in tokens]
+        return torch.tensor([table[row] for row in said]).log(), tokens
+
+    best = decoding.beam_search(step, torch.tensor([[0]]), width=2, max_new_tokens=2, stop=STOP, alpha=0.0)[0]
+    assert [hypothesis.tokens for hypothesis in best] == [[STOP], [2, STOP]]
+    assert [math.exp(hypothesis.score) for hypothesis in best] == pytest.approx([0.5, 0.2])  # A: 0.3 · 0.4 = 0.12
+
+
 def test_length_penalty_by_hand():
     assert decoding.length_penalty(1, 0.6) == 1  # (5 + 1) / 6
     assert decoding.length_penalty(7, 1.0) == 2  # (5 + 7) / 6
@@ -242,8 +255,8 @@ def test_length_penalty_by_hand():
 
 
 def test_generate_stops_when_all_rows_have_and_streams():
-    def step(tokens, state):  # row r counts down from its prompt
-        return torch.nn.functional.one_hot((tokens[:, -1] - 1).clamp(min=STOP), 7).float(), state
+    def step(tokens, state):  # each row counts down from its prompt; after 0 comes 6
+        return torch.nn.functional.one_hot((tokens[:, -1] - 1) % 7, 7).float(), state
 
     stream = decoding.generate(step, torch.tensor([[2], [4]]), max_new_tokens=100, stop=STOP)
     assert next(stream).tolist() == [1, 3], "one token at a time"
@@ -273,11 +286,11 @@ def test_recompute_forgets_what_the_context_cannot_hold():
     read = []
 
     def forward(tokens):
-        read.append(tokens.shape[1])
+        read.append(tokens[0].tolist())
         return torch.zeros(*tokens.shape, 3)
 
-    list(decoding.generate(decoding.recompute(forward, context=4), torch.tensor([[1, 1, 1]]), max_new_tokens=4))
-    assert read == [3, 4, 4, 4]
+    list(decoding.generate(decoding.recompute(forward, context=4), torch.tensor([[7, 8, 9]]), max_new_tokens=4))
+    assert read == [[7, 8, 9], [7, 8, 9, 0], [8, 9, 0, 0], [9, 0, 0, 0]]
 
 
 def test_repetition_penalty_breaks_a_loop():

@@ -90,6 +90,13 @@ def test_bleu_by_hand():
     )
 
 
+def test_several_references_allow_the_largest_count_not_the_sum():
+    # "the" twice, once in each reference: 1 of 2 counts. Words 3 of 4, pairs 1 of 3 ("a b"), then ½ of 2 and ¼ of 1
+    score = metrics.bleu(["the the a b"], [["the x a b", "the y z w"]])
+    assert score == pytest.approx(100 * (3 / 4 * 1 / 3 * 0.5 / 2 * 0.25 / 1) ** 0.25)
+    assert score == sacrebleu.corpus_bleu(["the the a b"], [["the x a b"], ["the y z w"]]).score
+
+
 def test_tokens_of_13a():
     text = 'It costs $1,000.5, "he" said: don\'t &amp; state-of-the-art 3-4.'
     expected = 'It costs $ 1,000.5 , " he " said : don\'t & state-of-the-art 3 - 4 .'

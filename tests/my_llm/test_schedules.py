@@ -26,8 +26,12 @@ def test_numbers_by_hand(name, after):
     assert [schedule(index) for index in range(4, 12)] == pytest.approx(after)
 
 
-def test_cosine_is_halfway_in_the_middle():
+def test_middle_and_end():
     assert SCHEDULES["cosine"](100, 0)(50) == pytest.approx(0.5)  # cos(π/2) = 0
+    ends = {name: make(100, 10)(1000) for name, make in SCHEDULES.items()}
+    assert ends == pytest.approx(
+        {"constant": 1, "cosine": 0, "linear": 0, "step": 1 / 8, "inverse_sqrt": math.sqrt(10 / 1001)}
+    )
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

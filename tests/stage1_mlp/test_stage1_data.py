@@ -51,8 +51,9 @@ def test_max_features_keeps_the_most_frequent_and_no_pair_without_its_words():
     assert NgramFeatures.fit(texts, [0, 1, 0, 1], max_features=3).names() == ["new", "york", "new york"]
 
 
-def test_a_bag_holds_presence_times_importance_at_length_one(features):
+def test_a_bag_holds_log_count_times_importance_at_length_one(features):
     weights = dict(zip(features.names(), features.importance.tolist(), strict=True))
+    weights["good"] *= 1 + math.log(2)
     length = math.hypot(weights["good"], weights["film"], weights["good film"])
     expected = {name: weights[name] / length for name in ("good", "film", "good film")}
     assert bag(features, "Good film. Unknown! Good.") == pytest.approx(expected, rel=1e-6)
@@ -60,6 +61,9 @@ def test_a_bag_holds_presence_times_importance_at_length_one(features):
 
 def test_pairs_do_not_cross_texts_nor_unknown_words(features):
     assert "good film" not in bag(features, "good unknown film")
+    odd = NgramFeatures(["x", "y"], np.array([(1 << 32) - 1]), np.ones(3, dtype=np.float32))  # y · 2³² - 1
+    assert odd.encode(["y unknown"]).ids.tolist() == [1]  # "unknown" is -1 and must make no key
+    assert set(bag(features, "film bad")) == {"film", "bad"}  # "film bad" is no feature, and must not turn into one
     bags = features.encode(["good", "film"])
     assert bags.ids.tolist() == [1, 0] and bags.offsets.tolist() == [0, 1]
 

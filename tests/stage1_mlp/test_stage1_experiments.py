@@ -40,7 +40,7 @@ def execute(*arguments: str) -> tuple[int, str, str]:
 
 @pytest.mark.parametrize("name", OURS)
 def test_a_study_writes_its_table_and_its_figure_and_says_what_is_seen(name: str, results: Path):
-    code, out, err = execute("--studies", name, "--dataset", "python_docs", "--max_steps", "2", "--seeds", "1")
+    code, out, err = execute(*f"--studies {name} --dataset python_docs --max_steps 2 --seeds 1 --threads 1".split())
     assert (code, err) == (0, "")
     table = ledger.read(results / "results" / "stage1_mlp" / f"{name}.json")
     assert len(table["rows"]) >= 4 and table["sha256"] and table["seed"] == [0]

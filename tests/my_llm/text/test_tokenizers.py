@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from my_llm.errors import CheckpointError, ConfigError
@@ -66,6 +66,7 @@ def test_an_unknown_character_is_the_replacement_character():
     assert tokenizer.decode(tokenizer.encode("aZc")) == "a\ufffdc"
 
 
+@settings(max_examples=300)
 @given(anything | messy)
 def test_words_come_back_with_their_white_space_normalised(text):
     tokenizer = WordTokenizer.train([text])
@@ -86,6 +87,7 @@ def test_words_come_back_with_their_white_space_normalised(text):
 )
 def test_pieces_by_hand(text, pieces):
     assert split(text) == pieces
+    assert join(pieces) == normalise(text)
 
 
 def test_an_unknown_word_is_marked_and_spaced():

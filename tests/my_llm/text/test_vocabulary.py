@@ -82,14 +82,15 @@ def test_a_folder_without_permission_is_one_line(tmp_path):
     tmp_path.chmod(0o700)
 
 
-def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("place", "act"), [(os, "fsync"), (Path, "replace")])
+def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch, place, act):
     path = tmp_path / "v.pkl"
     save_vocabulary(path, GOOD)
 
-    def full_disk(descriptor):
+    def full_disk(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full_disk)
+    monkeypatch.setattr(place, act, full_disk)
     with pytest.raises(CheckpointError, match="No space left"):
         save_vocabulary(path, {**GOOD, "kind": "word"})
     assert load_vocabulary(path) == GOOD

@@ -73,7 +73,7 @@ def test_the_seed_decides_the_weights():
     [
         ({"activation": "rele"}, "did you mean relu"),
         ({"initialization": "hee"}, "did you mean he"),
-        ({"normalization": "layer"}, "unknown normalization"),
+        ({"normalization": "bach"}, "did you mean batch"),
         ({"hidden": (3, 0)}, "every layer needs a unit"),
         ({"dropout": 1.0}, "dropout rate"),
     ],

@@ -1,0 +1,185 @@
+"""The page asks for nothing, believes nobody, and says everything in both languages."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab import report
+from lab.charts import confusion, line_chart, path, ticks
+from lab.report import render
+from lab.verdict import verdict
+from my_llm.errors import CheckpointError
+
+HOSTILE = (
+    "<script>alert(1)</script>\"'><img src=http://evil.example/x onerror=alert(2)>\x1b[31m\x00\u202eevil &amp; end"
+)
+LABELS = ["sport", HOSTILE]
+VOID = {"meta", "input", "br", "img", "link", "base"}
+
+
+def an_example(text: str = HOSTILE) -> dict[str, Any]:
+    return {"text": text, "truth": LABELS[1], "predicted": "sport", "probability": 0.987, "reasons": [[HOSTILE, 0.3]]}
+
+
+SCORES = {
+    "stage": "stage1_mlp", "model": "MLP", "task": "text classification", "data": HOSTILE, "source": HOSTILE,
+    "labels": LABELS, "n": 420, "accuracy": 0.981, "macro_f1": 0.98,
+    "per_class": [{"label": label, "precision": 0.98, "recall": 0.97, "f1": 0.975, "support": 210} for label in LABELS],
+    "confusion": [[205, 5], [3, 207]], "latency_batch_us": 21.0, "latency_single_ms": 0.11, "train_seconds": 7.4,
+    "parameters": 1203456, "right": [an_example()], "wrong": [an_example(), an_example("x" * 1000)],
+    "words": {label: [[HOSTILE, 1.2], ["goal", 0.6]] for label in LABELS},
+}  # fmt: skip
+FACTS = {
+    "hardware": {"cpu": HOSTILE, "cores": 2, "threads": 1, "gpu": None},
+    "versions": {"python": "3.11.7", "torch": HOSTILE},
+    "data": {"name": HOSTILE, "sha256": "ab" * 32},
+    "command": HOSTILE,
+}
+
+
+class Page(HTMLParser):
+    """Collects tags with their attributes, and texts with the open tags around them."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.open: list[tuple[str, dict[str, str | None]]] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[tuple[str, list[tuple[str, dict[str, str | None]]]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append((tag, dict(attrs)))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop()[0] == tag, f"</{tag}> closes something else"
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append((data, list(self.open)))
+
+
+def a_tour(folder: Path, monkeypatch: pytest.MonkeyPatch, problem: str = "") -> dict[str, Any]:
+    """What a tour leaves, with hostile text wherever text can come from."""
+    monkeypatch.setenv("MY_LLM_RESULTS", str(folder / "results"))
+    lines = [{"step": i, "loss": 2 / (i + 1), "lr": 0.1, "grad_norm": 1.0, "targets_per_second": 9} for i in range(250)]
+    lines += [{"step": i, "validation_loss": 1 / (i + 1), "accuracy": 0.9, "macro_f1": 0.9} for i in (100, 249)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "environment.json").write_text(json.dumps(FACTS))
+    (folder / "scores.json").write_text(json.dumps(SCORES))
+    stop = {"stage": "stage1_mlp", "report": str(folder / "scores.json"), "run": str(folder), "seconds": 1.0}
+    return {"date": HOSTILE, "stages": [{**stop, "commands": [HOSTILE], "problem": problem}]}
+
+
+@pytest.fixture(params=["", HOSTILE], ids=["went well", "failed"])
+def text(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    return render(a_tour(tmp_path, monkeypatch, request.param))
+
+
+def test_the_page_is_well_formed_and_refers_to_nothing(text: str):
+    page = Page(text)
+    assert page.open == []
+    for tag, attributes in page.tags:
+        assert tag not in ("img", "link", "iframe", "object", "embed", "base", "form", "a")
+        assert not {"src", "href", "srcset", "data", "action"} & set(attributes)
+        assert not any(name.startswith("on") for name in attributes)
+    css = text[text.index("<style>") : text.index("</style>")]
+    assert "url(" not in css and "@import" not in css and "http" not in css
+    policy = next(attributes["content"] for tag, attributes in page.tags if "http-equiv" in attributes)
+    assert policy and policy.startswith("default-src 'none'") and "http" not in policy
+
+
+def test_hostile_text_stays_text(text: str):
+    page = Page(text)
+    assert sum(tag == "script" for tag, _ in page.tags) == 1  # our own, whose digest the policy names
+    assert "<script>alert" not in text and "onerror=alert(2)>" not in text
+    shown = "".join(piece for piece, _ in page.texts)
+    assert '<script>alert(1)</script>"' in shown and "evil &amp; end" in shown
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]", text)
+
+
+def test_every_word_of_ours_stands_there_in_both_languages(text: str):
+    words = []
+    for piece, around in Page(text).texts:
+        classes = {name for _, attributes in around for name in (attributes.get("class") or "").split()}
+        if {"en", "zh", "data"} & classes or {"script", "style", "title", "label"} & {tag for tag, _ in around}:
+            continue
+        words += re.findall(r"[^\W\d_]+", piece.replace("\xa0", " "))
+    assert set(words) <= {"s", "ms", "µs", "F"}  # units and F1 are the same in both
+    pairs = re.findall(r'<span class="en" lang="en">|<span class="zh" lang="zh-Hans">', text)
+    assert len(pairs) >= 10 and pairs[::2] == [pairs[0]] * (len(pairs) // 2) and pairs[0] != pairs[1]
+    chinese = re.findall(r'<span class="zh" lang="zh-Hans">(.*?)</span>', text)
+    assert all(re.search("[\u4e00-\u9fff]", piece) for piece in chinese)
+
+
+def test_the_section_shows_what_the_run_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    page = render(a_tour(tmp_path, monkeypatch))
+    for piece in ("98.1&nbsp;%", "1,203,456", "21&nbsp;µs", "0.11&nbsp;ms", ">205<", 'class="curve c1"', "goal"):
+        assert piece in page
+    assert "x" * 320 + " …" in page and "x" * 321 not in page
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "words"),
+    [(0.981, "looks normal</b>"), (0.90, "looks lower than it should"), (0.9999, "even better than recorded")],
+)
+def test_a_run_is_judged_by_the_recorded_score(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accuracy: float, words: str
+):
+    monkeypatch.setenv("MY_LLM_RESULTS", str(tmp_path))
+    (tmp_path / "stage1_mlp").mkdir()
+    row = {"case": "bbc_news", "score": 98.0, "spread": 0.2}
+    (tmp_path / "stage1_mlp" / "milestones.json").write_text(json.dumps({"rows": [row]}))
+    assert words in verdict("stage1_mlp", "bbc_news", accuracy, 420, 0.24)
+    # 2 · √(0.981 · 0.019 / 420) = 1.33 % of luck, 2 · 0.2 of seeds: 98.0 ± 1.7
+    if accuracy == 0.981:
+        assert "96.3–99.7&nbsp;%" in verdict("stage1_mlp", "bbc_news", accuracy, 420, 0.24)
+
+
+def test_without_a_recorded_score_a_run_is_judged_by_guessing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MY_LLM_RESULTS", str(tmp_path))
+    assert "looks normal" in verdict("stage1_mlp", "my_texts", 0.6, 100, 0.24)
+    assert "lower than it should" in verdict("stage1_mlp", "my_texts", 0.3, 100, 0.24)
+
+
+def test_without_a_tour_there_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MY_LLM_HOME", str(tmp_path))
+    with pytest.raises(CheckpointError, match=r"no tour.*tour\.json.*start\.py tour"):
+        report.write()
+    (tmp_path / "runs" / "tour").mkdir(parents=True)
+    (tmp_path / "runs" / "tour" / "tour.json").write_text("{torn")
+    with pytest.raises(CheckpointError, match=r"cannot read .*tour\.json"):
+        report.write()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.03, 1.61, [0, 0.5, 1, 1.5, 2]),
+        (0, 240, [0, 100, 200, 300]),
+        (0.958, 0.9702, [0.9575, 0.96, 0.9625, 0.965, 0.9675, 0.97, 0.9725]),
+        (3, 3, [3, 4]),
+    ],
+)
+def test_ticks_are_round_and_enclose(low: float, high: float, expected: list[float]):
+    found = ticks(low, high)
+    assert found[0] <= low and found[-1] >= high and len(found) <= 7
+    assert found == pytest.approx(expected)
+
+
+def test_a_curve_with_a_hole_is_drawn_around_it():
+    assert path([(0, 1), (1, float("nan")), (2, 3)]) == "M0.00 1.00M2.00 3.00"
+    chart = line_chart("y", [("a", [(1, 2.0), (2, float("inf")), (3, 1.0)])], x_name="x")
+    assert "inf" not in chart and "nan" not in chart
+
+
+def test_the_colour_of_a_cell_is_its_share_of_the_row():
+    table = confusion([[3, 1], [0, 0]], ["a", "b"])
+    assert 'class="right dark" style="--share:0.750">3<' in table and 'class="wrong" style="--share:0.250">1<' in table
