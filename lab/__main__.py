@@ -23,7 +23,7 @@ COMMANDS = {
     "bench": Command("measure speed on this machine", "bench:main"),
     "bench-reliability": Command("kill, damage, deceive: the long run", "bench:reliability"),
     "check": Command("layout, lint, types, architecture, stale tables", "__main__:check"),
-    "notebooks": Command("execute every notebook from top to bottom", "__main__:notebooks"),
+    "notebooks": Command("execute every notebook from top to bottom", "notebooks:main"),
 }
 
 
@@ -54,16 +54,6 @@ def check(arguments: Sequence[str]) -> int:
     from lab.check import check as judge
 
     return judge()
-
-
-def notebooks(arguments: Sequence[str]) -> int:
-    """Execute the notebooks of all stages under pytest."""
-    import subprocess
-    from pathlib import Path
-
-    root = Path(__file__).resolve().parents[1]
-    files = [str(file.relative_to(root)) for file in sorted(root.glob("stage*/*.ipynb"))]
-    return subprocess.call([sys.executable, "-m", "pytest", "--nbmake", *files, *arguments], cwd=root)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def write() -> Path:
     Raises:
         CheckpointError: There was no tour yet, or it left something unreadable.
     """
-    from my_llm.checkpoint import write_atomically
+    from my_llm.files import write_atomically
 
     path = tour_folder() / "tour.json"
     if not path.exists():

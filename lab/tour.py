@@ -71,7 +71,8 @@ def run(stops: Sequence[Stop], root: Path) -> int:
     done = [visit(stop, root / stop.stage, folder) for stop in stops]
     tour = {"date": time.strftime("%Y-%m-%d %H:%M"), "stages": done}
     (folder / "tour.json").write_text(json.dumps(tour, indent=1), encoding="utf-8")
-    show_table([(stop, item) for stop, item in zip(stops, done, strict=True) if not item["problem"]])
+    if visited := [(stop, item) for stop, item in zip(stops, done, strict=True) if not item["problem"]]:
+        show_table(visited)
     print(f"\nThe report, with curves, words and mistakes; open it in a browser:\n{report.write().as_uri()}")
     return int(any(item["problem"] for item in done))
 

@@ -8,15 +8,12 @@ Before anything is parsed the line is computed anew from the bytes that follow a
 zeroed or swapped byte anywhere is refused; torch.load alone accepts about half of such files with wrong numbers and no
 error. Then torch.load reads with weights_only=True: tensors and plain data, never code.
 
-Saving writes a temporary file beside the target, syncs it, reads it back, and only then renames it over the old one: a
-kill, a full disk or a lost connection at any moment leaves the old file whole.
+Saving goes through files.py: a kill, a full disk or a lost connection at any moment leaves the old file whole.
 """
 
 import hashlib
 import io
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from my_llm.errors import CheckpointError
+from my_llm.files import write_atomically
 
 Content = dict[str, Any]
 PLAIN = (str, int, float, bool, type(None), Tensor)
@@ -47,31 +45,6 @@ def save(path: Path, content: Content) -> None:
     torch.save(content, buffer)
     payload = buffer.getbuffer()
     write_atomically(path, _first_line(payload), payload)
-
-
-def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
-    """Replace the file at `path` by `parts`, one after the other, after they were synced and read back."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    digest = hashlib.sha256()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            for part in parts:
-                file.write(part)
-                digest.update(part)
-            file.flush()
-            os.fsync(file.fileno())
-        if _digest(temporary) != digest.hexdigest():
-            raise OSError("what was read back is not what was written: the disk may be failing")
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise CheckpointError(
-            "cannot save", got=path, next_step=f"the old file is untouched; free space or choose another place: {error}"
-        ) from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def load(path: Path, kind: str | None = None) -> Content:
@@ -149,18 +122,3 @@ def _check_plain(value: Any, where: str) -> None:
             _check_plain(item, where)
     else:
         assert isinstance(value, PLAIN), f"{where}: {type(value).__name__} is not plain data"
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself survive a power cut, where the system lets us open a folder."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -172,7 +172,7 @@ def _figure(path: Path, title: str, inches: tuple[float, float], data: object) -
     import matplotlib
     from matplotlib.figure import Figure
 
-    from my_llm.checkpoint import write_atomically
+    from my_llm.files import write_atomically
 
     if not len(data):  # type: ignore[arg-type]
         raise DataError("nothing to draw", got=title)

@@ -31,6 +31,7 @@ from my_llm import checkpoint
 from my_llm.cli import TrainingConfig, parse, to_toml
 from my_llm.device import environment, rank, world
 from my_llm.errors import CheckpointError, ConfigError, NotFiniteError
+from my_llm.files import write_atomically
 from my_llm.progress import Progress
 from my_llm.training import Step
 
@@ -134,7 +135,7 @@ class Run(Generic[C]):
                 self._create_folder()
             self._open_metrics(start)
             facts = {**environment(), "command": shlex.join(sys.argv), "data": dict(data), "processes": world()}
-            checkpoint.write_atomically(self.folder / "environment.json", json.dumps(facts, indent=2).encode())
+            write_atomically(self.folder / "environment.json", json.dumps(facts, indent=2).encode())
         return start
 
     def log(self, step: Step) -> None:
@@ -148,12 +149,14 @@ class Run(Generic[C]):
         """True after every `every` steps and after the last one."""
         return (step.index + 1) % every == 0 or step.index + 1 == self.max_steps
 
-    def log_scores(self, step: Step, scores: Mapping[str, float], *, best: str, lower_is_better: bool = False) -> None:
-        """Write an evaluation's line; remember whether its score `best` is the best so far."""
+    def log_scores(
+        self, step: Step, scores: Mapping[str, float], *, best: str | None, lower_is_better: bool = False
+    ) -> None:
+        """Write an evaluation's line; remember whether its score `best` is the best so far (None: the newest is)."""
         self._write({"step": step.index, **scores})
-        value = -scores[best] if lower_is_better else scores[best]
-        if self.best is None or value > self.best["value"]:
-            self.best = {"value": value, "step": step.index, "scores": dict(scores)}
+        before, now = (self.best or {"scores": {}})["scores"].get(best), scores.get(best or "")
+        if before is None or now is None or (now < before if lower_is_better else now > before):
+            self.best = {"step": step.index, "scores": dict(scores)}
             self._better = True
         if rank() == 0:
             shown = "  ".join(f"{name} {value:.4g}" for name, value in scores.items())
@@ -168,7 +171,7 @@ class Run(Generic[C]):
         content["progress"] = {"step": step.index + 1, "best": self.best, "seconds": self.seconds()}
         if self._better:
             checkpoint.save(self.folder / "best.pt", content)
-            checkpoint.write_atomically(self.published, (self.folder / "best.pt").read_bytes())
+            write_atomically(self.published, (self.folder / "best.pt").read_bytes())
             self._better = False
         resume = {"optimizer": self._optimizer.state_dict(), "random": checkpoint.random_state()}
         checkpoint.save(self.folder / "last.pt", {**content, **resume})
@@ -195,7 +198,7 @@ class Run(Generic[C]):
             series[name.replace("_", " ")] = ([x for x, _ in points], [y for _, y in points])
         curves(series, self.folder / "curves.png", title=self.folder.name, xlabel="step", ylabel="nats per target")
         facts = {**summary, "seconds": round(self.seconds(), 2), "steps": self.max_steps, "best": self.best}
-        checkpoint.write_atomically(self.folder / "summary.json", json.dumps(facts, indent=2).encode())
+        write_atomically(self.folder / "summary.json", json.dumps(facts, indent=2).encode())
 
     def seconds(self) -> float:
         """Time spent on this run, earlier parts of a resumed one included."""
@@ -213,7 +216,7 @@ class Run(Generic[C]):
                 raise CheckpointError(
                     "cannot create the run directory", got=self.folder, next_step=str(error)
                 ) from None
-        checkpoint.write_atomically(self.folder / "config.toml", _settings(self.config).encode())
+        write_atomically(self.folder / "config.toml", _settings(self.config).encode())
 
     def _open_metrics(self, start: int) -> None:
         """Keep the lines of the steps before `start`; a torn last line and half-written files go."""
@@ -221,7 +224,7 @@ class Run(Generic[C]):
             litter.unlink(missing_ok=True)
         path = self.folder / "metrics.jsonl"
         kept = [json.dumps(line) + "\n" for line in read_metrics(self.folder) if line["step"] < start]
-        checkpoint.write_atomically(path, "".join(kept).encode())
+        write_atomically(path, "".join(kept).encode())
         self._metrics = path.open("a", encoding="utf-8")
 
     def _write(self, line: Mapping[str, Any]) -> None:

@@ -11,12 +11,24 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from my_llm import checkpoint, metrics
+from my_llm.data.catalog import Example
 from my_llm.errors import CheckpointError
-from stage1_mlp.data import NgramBags, NgramFeatures, select
+from my_llm.training import Loss
+from stage1_mlp.data import Batch, NgramBags, NgramFeatures, select
 from stage1_mlp.models import TextClassifier, TextClassifierConfig, cross_entropy
 
 KIND = "stage1_mlp/text_classifier"
 CHUNK = 1024  # texts at a time: enough to keep the products busy, few enough for any memory
+
+
+def fit_features(examples: Sequence[Example], max_features: int) -> NgramFeatures:
+    """The n-grams of these texts, weighed by their classes."""
+    return NgramFeatures.fit([e.text for e in examples], [e.label for e in examples], max_features=max_features)
+
+
+def encode(features: NgramFeatures, examples: Sequence[Example]) -> tuple[NgramBags, Int[Tensor, "B"]]:
+    """The bag and the class of each example."""
+    return features.encode([e.text for e in examples]), torch.tensor([e.label for e in examples])
 
 
 @torch.inference_mode()
@@ -30,12 +42,19 @@ def logits_of(model: TextClassifier, bags: NgramBags) -> Float[Tensor, "B C"]:
     return torch.cat(logits) if logits else torch.empty(0, model.config.classes)
 
 
-def scores(logits: Float[Tensor, "B C"], labels: Int[Tensor, "B"]) -> dict[str, float]:
-    """Mean loss in nats, accuracy and macro-F1 as fractions."""
+def classification_loss(model: torch.nn.Module, batch: Batch, label_smoothing: float = 0.0) -> Loss:
+    """The loss that train.py minimises: cross-entropy of every text of the batch."""
+    device = next(model.parameters()).device
+    logits = model(*(tensor.to(device) for tensor in batch.bags)).float()
+    return Loss(cross_entropy(logits, batch.labels.to(device), label_smoothing).sum(), len(batch.labels))
+
+
+def scores(logits: Float[Tensor, "B C"], labels: Int[Tensor, "B"], name: str) -> dict[str, float]:
+    """Mean loss in nats as <name>_loss, accuracy and macro-F1 as fractions."""
     predicted, truth = logits.argmax(dim=1).numpy(), labels.numpy()
     confusion = metrics.confusion_matrix(predicted, truth, logits.shape[1])
     return {
-        "validation_loss": float(cross_entropy(logits, labels).mean()),
+        f"{name}_loss": float(cross_entropy(logits, labels).mean()),
         "accuracy": metrics.accuracy(predicted, truth),
         "macro_f1": metrics.macro_f1(confusion),
     }

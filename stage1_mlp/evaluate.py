@@ -38,10 +38,10 @@ class EvaluateConfig(BaseConfig):
 
 def run(config: EvaluateConfig) -> None:
     """Load, score, time, print."""
-    from my_llm.checkpoint import write_atomically
     from my_llm.data.catalog import load
     from my_llm.device import set_up
     from my_llm.errors import DataError
+    from my_llm.files import write_atomically
     from stage1_mlp.classify import Classifier
 
     device = set_up(config.device, config.threads, config.seed)

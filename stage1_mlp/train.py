@@ -1,10 +1,11 @@
 """Train the text classifier: `python train.py --dataset ag_news --epochs 20`.
 
 Writes a run directory (see my_llm/run.py) and refreshes checkpoints/best_model.pt, which evaluate.py and predict.py
-read. The best model is the one with the highest accuracy on validation texts; the test texts are left to evaluate.py.
+read. The best model is the one with the lowest loss on validation texts; the test texts are left to evaluate.py.
 """
 
 import dataclasses
+from functools import partial
 from typing import Literal
 
 from my_llm.cli import TrainingConfig, main, to_plain
@@ -42,52 +43,44 @@ class TrainConfig(TrainingConfig):
     """share of units that a training step leaves out"""
     label_smoothing: float = 0.1
     """share of the target's probability that is spread over all classes"""
+    final: bool = False
+    """after all choices are made: learn from the validation texts, too, and keep the last weights"""
     max_features: int = 100_000
     """how many words and word pairs are known, the most frequent ones first"""
 
 
 def run(config: TrainConfig) -> None:
     """Load, encode, train, keep the best."""
-    import torch
-
     from my_llm.data.batches import batches_per_epoch
     from my_llm.data.catalog import load
     from my_llm.device import rank, resolve_precision, set_up, world
     from my_llm.run import Run
     from my_llm.schedules import SCHEDULES
-    from my_llm.training import Loss, train_steps
-    from stage1_mlp.classify import KIND, logits_of, parts_of, scores
-    from stage1_mlp.data import Batch, NgramFeatures, TextBatches
-    from stage1_mlp.models import OPTIMIZERS, TextClassifier, TextClassifierConfig, cross_entropy
+    from my_llm.training import train_steps
+    from stage1_mlp.classify import KIND, classification_loss, encode, fit_features, logits_of, parts_of, scores
+    from stage1_mlp.data import TextBatches
+    from stage1_mlp.models import OPTIMIZERS, TextClassifier, TextClassifierConfig
 
     with Run.open("stage1_mlp", config, publish="best_model.pt") as run:
         config = run.config
         device = set_up(config.device, config.threads, config.seed)
         corpus = load(config.dataset, split_seed=config.split_seed)
-        texts, labels = [e.text for e in corpus.train], [e.label for e in corpus.train]
-        features = NgramFeatures.fit(texts, labels, max_features=config.max_features)
-        batches = TextBatches(
-            features.encode(texts), torch.tensor(labels),
-            batch_size=config.batch_size, seed=config.seed, rank=rank(), world=world(),
-        )  # fmt: skip
-        validation = features.encode([e.text for e in corpus.validation])
-        truth = torch.tensor([e.label for e in corpus.validation])
-
-        shape = TextClassifierConfig(
-            len(features), len(corpus.labels), config.hidden, config.activation, config.dropout
-        )
-        model = TextClassifier(shape).to(device)
+        examples = corpus.train + (corpus.validation if config.final else [])
+        features = fit_features(examples, config.max_features)
+        bags, labels = encode(features, examples)
+        order = {"batch_size": config.batch_size, "seed": config.seed, "rank": rank(), "world": world()}
+        batches = TextBatches(bags, labels, **order)
+        validation, truth = encode(features, corpus.validation)
+        shape = (len(features), len(corpus.labels), config.hidden, config.activation, config.dropout)
+        model = TextClassifier(TextClassifierConfig(*shape)).to(device)
         optimizer = OPTIMIZERS[config.optimizer](model.parameters(), lr=config.lr)
-        per_epoch = max(batches_per_epoch(len(texts), config.batch_size) // config.accumulate, 1)
+        per_epoch = max(batches_per_epoch(len(examples), config.batch_size) // config.accumulate, 1)
         max_steps = config.max_steps or config.epochs * per_epoch
-        run.progress.line(f"{corpus.source}: {len(texts):,} texts to learn from, {len(truth):,} to choose by")
-        run.progress.line(f"{len(features):,} n-grams, {sum(p.numel() for p in model.parameters()):,} parameters")
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        run.progress.line(f"{corpus.source}: {len(examples):,} texts to learn from")
+        run.progress.line(f"{len(features):,} n-grams, {parameters:,} parameters")
 
-        def loss_fn(model: torch.nn.Module, batch: Batch) -> Loss:
-            logits = model(*(tensor.to(device) for tensor in batch.bags))
-            losses = cross_entropy(logits.float(), batch.labels.to(device), label_smoothing=config.label_smoothing)
-            return Loss(losses.sum(), len(losses))
-
+        loss_fn = partial(classification_loss, label_smoothing=config.label_smoothing)
         start = run.attach(
             model, optimizer, kind=KIND, max_steps=max_steps,
             data={"name": corpus.name, "sha256": corpus.sha256, "source": corpus.source},
@@ -102,10 +95,11 @@ def run(config: TrainConfig) -> None:
         for step in steps:
             run.log(step)
             if run.due(step, every=per_epoch):
-                run.log_scores(step, scores(logits_of(model, validation), truth), best="accuracy")
+                seen = scores(logits_of(model, validation), truth, "seen" if config.final else "validation")
+                run.log_scores(step, seen, best=None if config.final else "validation_loss", lower_is_better=True)
                 run.save(step)
             run.stop_if_asked(step)
-        run.finish({"parameters": sum(p.numel() for p in model.parameters())})
+        run.finish({"parameters": parameters})
     if rank() == 0:
         print(f"best model  {run.published}\nrun         {run.folder}")
         print(f"next        python evaluate.py --model_path {run.published}")

@@ -29,8 +29,8 @@ from IPython.display import Image, display
 
 from my_llm.data import catalog
 from my_llm.training import Loss, train_steps
-from stage1_mlp.classify import Classifier, logits_of, scores
-from stage1_mlp.data import NgramFeatures, TextBatches
+from stage1_mlp.classify import Classifier, classification_loss, encode, fit_features, logits_of, scores
+from stage1_mlp.data import TextBatches
 from stage1_mlp.models import (
     ACTIVATIONS,
     MLP,
@@ -167,9 +167,8 @@ plt.show()
 
 # %%
 corpus = catalog.load("python_docs")
-texts, labels = [e.text for e in corpus.train], torch.tensor([e.label for e in corpus.train])
-features = NgramFeatures.fit(texts, labels.tolist())
-example = next(text for text in texts if 80 < len(text) < 200)
+features = fit_features(corpus.train, max_features=20_000)
+example = next(e.text for e in corpus.train if 80 < len(e.text) < 200)
 bag, names = features.encode([example]), features.names()
 print(" ".join(example.split()), "\n")
 for place in bag.weights.argsort(descending=True)[:10]:
@@ -185,20 +184,13 @@ for place in bag.weights.argsort(descending=True)[:10]:
 # %%
 torch.manual_seed(0)
 model = TextClassifier(TextClassifierConfig(len(features), len(corpus.labels)))
-batches = TextBatches(features.encode(texts), labels, batch_size=64, seed=0)
-validation = features.encode([e.text for e in corpus.validation])
-truth = torch.tensor([e.label for e in corpus.validation])
-
-
-def loss_fn(model: torch.nn.Module, batch) -> Loss:
-    return Loss(cross_entropy(model(*batch.bags), batch.labels).sum(), len(batch.labels))
-
-
+batches = TextBatches(*encode(features, corpus.train), batch_size=64, seed=0)
+validation, truth = encode(features, corpus.validation)
 losses, accuracies = [], []
-for step in train_steps(model, batches, loss_fn, AdamW(model.parameters(), lr=0.005), max_steps=300):
+for step in train_steps(model, batches, classification_loss, AdamW(model.parameters(), lr=0.005), max_steps=300):
     losses.append(step.loss)
     if step.index % 25 == 24:
-        accuracies.append((step.index, scores(logits_of(model, validation), truth)["accuracy"]))
+        accuracies.append((step.index, scores(logits_of(model, validation), truth, "validation")["accuracy"]))
 figure, axes = plt.subplots(1, 2, figsize=(9, 3))
 axes[0].plot(losses, color=BLUE)
 axes[0].set(xlabel="step", title="training loss, nats")

@@ -11,16 +11,15 @@ This is the only module that touches pickle.
 """
 
 import json
-import os
 import pickle
 import pickletools
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NoReturn
 
 from my_llm.errors import CheckpointError, ConfigError
+from my_llm.files import write_atomically
 from my_llm.text.tokenizer import State
 
 SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>")
@@ -92,15 +91,18 @@ class Vocabulary:
 def save_vocabulary(path: Path | str, state: State) -> None:
     """Write a tokenizer's state to `path` (.pkl) and, readable, to the same name with .json.
 
-    Each file is complete at every moment: it is written beside its place and then renamed.
-
     Raises:
         CheckpointError: the name does not end in .pkl, or the disk refuses.
     """
     path = _known_suffix(path, ".pkl")
     checked = check_state(state)
-    _replace(path, pickle.dumps(checked, protocol=PROTOCOL))
-    _replace(path.with_suffix(".json"), json.dumps(checked, indent=1).encode())
+    for file, content in {
+        path: pickle.dumps(checked, protocol=PROTOCOL),
+        path.with_suffix(".json"): json.dumps(checked, indent=1).encode(),
+    }.items():
+        if len(content) > MAX_BYTES:
+            raise CheckpointError("vocabulary is too large to load again", got=file, valid=f"at most {MAX_BYTES} bytes")
+        write_atomically(file, content)
 
 
 def load_vocabulary(path: Path | str) -> State:
@@ -163,26 +165,6 @@ def _read(path: Path) -> bytes:
     if len(content) > MAX_BYTES:
         raise CheckpointError("it is too large for a vocabulary", valid=f"at most {MAX_BYTES} bytes")
     return content
-
-
-def _replace(path: Path, content: bytes) -> None:
-    if len(content) > MAX_BYTES:
-        raise CheckpointError(
-            "vocabulary is too large to be loaded again", got=path, valid=f"at most {MAX_BYTES} bytes"
-        )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise CheckpointError("cannot save vocabulary", got=path, next_step=f"{error.strerror or error}") from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def _known_suffix(path: Path | str, *suffixes: str) -> Path:

@@ -1,7 +1,7 @@
 """The door of stage 1: what other rooms may use.
 
 Read in this order: perceptron, by_hand, autograd, activations, losses, optimizers, layers, mlp, official; then
-language_model, baselines and genetic, which use them.
+language_model, baselines, genetic and text_classifier, which use them.
 """
 
 from stage1_mlp.models.activations import ACTIVATIONS, gelu, relu, sigmoid, silu, tanh

@@ -13,7 +13,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -34,7 +34,8 @@ from stage1_mlp.studies.report import figure_path, finish, lines, mean_and_sprea
 
 __all__ = [
     "Dense", "Scores", "Split", "StudyConfig", "bags_of_words", "evaluate", "figure_path", "finish", "frequent_words",
-    "lines", "load_dense", "mean_and_spread", "new_mlp", "seeds_of", "steps_of", "train_dense", "words_of",
+    "lines", "load_dense", "mean_and_spread", "new_mlp", "seeds_of", "steps_of", "train_dense", "with_unit_variance",
+    "words_of",
 ]  # fmt: skip
 
 VOCABULARY = 2000
@@ -117,6 +118,13 @@ def _load_dense(dataset: str, size: int, device: str) -> Dense:
         return Split(x.to(device), torch.tensor([example.label for example in examples], device=device))
 
     return Dense(corpus, list(idf), split(corpus.train), split(corpus.validation), split(corpus.test))
+
+
+def with_unit_variance(data: Dense) -> Dense:
+    """Rows of length √V in place of 1: the rules for first weights count on inputs with a mean square of 1."""
+    scale = len(data.words) ** 0.5
+    train, validation, test = (Split(part.x * scale, part.y) for part in (data.train, data.validation, data.test))
+    return replace(data, train=train, validation=validation, test=test)
 
 
 # --- training and scoring ---------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from my_llm.checkpoint import write_atomically
+from my_llm.files import write_atomically
 from my_llm.plots import INK, LOOK, PALETTE
 from stage1_mlp.studies.report import figure_path
 

@@ -55,7 +55,7 @@ class SlotMLP(nn.Module):
 
     def __init__(self, words: int, n: int, outputs: int, width: int = 16):
         super().__init__()
-        self.embedding = nn.Parameter(torch.randn(words + 1, width))
+        self.embedding = nn.Parameter(0.3 * torch.randn(words + 1, width))
         self.mlp = MLP(MLPConfig(n * width, (64,), outputs))
 
     def forward(self, tokens: Int[Tensor, "B n"]) -> Float[Tensor, "B C"]:

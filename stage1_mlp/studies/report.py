@@ -5,14 +5,14 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
 from my_llm import ledger
 from my_llm.data.catalog import TextClassification
 from my_llm.plots import PALETTE
 from stage1_mlp.studies import StudyConfig, seeds_of
 
-Curve = tuple[Sequence[float], Sequence[float]]  # x, y
+Curve = tuple[Sequence[SupportsFloat], Sequence[SupportsFloat]]  # x, y
 
 
 def mean_and_spread(name: str, values: Sequence[float], digits: int = 2) -> dict[str, float]:

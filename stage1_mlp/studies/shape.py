@@ -3,7 +3,7 @@
 import contextlib
 import statistics
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -27,6 +27,7 @@ from stage1_mlp.studies.common import (
     seeds_of,
     steps_of,
     train_dense,
+    with_unit_variance,
 )
 from stage1_mlp.studies.drawing import COLORS, save, sheet
 from stage1_mlp.studies.report import Curve
@@ -135,13 +136,6 @@ def update_ratios(model: MLP, data: Dense, rate: float, seed: int, steps: int = 
     return [statistics.fmean(layer) for layer in zip(*ratios)]
 
 
-def with_unit_variance(data: Dense) -> Dense:
-    """Rows of length √V in place of 1: the rules for first weights count on inputs with a mean square of 1."""
-    scale = len(data.words) ** 0.5
-    train, validation, test = (Split(part.x * scale, part.y) for part in (data.train, data.validation, data.test))
-    return replace(data, train=train, validation=validation, test=test)
-
-
 def initialization(config: StudyConfig) -> None:
     """How do the first weights decide whether a deep network learns at all?"""
     started = time.perf_counter()
@@ -201,7 +195,7 @@ def _seen_initialization(rows: list[Row]) -> str:
 
 
 def _draw_health(health: dict[str, Health], ratios: dict[str, list[float]], curves: dict[str, Curve]) -> None:
-    """Signal, gradient and update ratio by layer (a missing point is an update of exactly 0), and what becomes of it."""
+    """Signal, gradient and update ratio by layer (missing: an update of exactly 0), and what becomes of it."""
     figure, charts = sheet(4, width=3.1)
     layers = list(range(1, DEPTH + 1))
     kept = [name for name in health if name != "zeros"]  # nothing flows there, and 0 has no place on a log scale

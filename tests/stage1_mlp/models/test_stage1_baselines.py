@@ -80,7 +80,7 @@ def test_logistic_regression_reaches_sklearns_optimum():
 
     _, dense, labels = corpus()
     dense = rows_of_length_one(dense)
-    ours = logistic_regression(sparse(dense), labels, C, penalty=1e-3, iterations=300)
+    ours = logistic_regression(sparse(dense), labels, C, penalty=1e-3, iterations=100)
     theirs = LogisticRegression(C=1 / (1e-3 * B), tol=1e-10, max_iter=10_000).fit(dense, labels.numpy())
     np.testing.assert_allclose(ours.weights.numpy().T, theirs.coef_, atol=0.02)
 
@@ -91,7 +91,7 @@ def test_linear_svm_reaches_sklearns_optimum():
     _, dense, labels = corpus()
     dense = rows_of_length_one(dense)
     penalty = 1e-2
-    ours = linear_svm(sparse(dense), labels, C, penalty=penalty, iterations=300)
+    ours = linear_svm(sparse(dense), labels, C, penalty=penalty, iterations=100)
     svm = LinearSVC(C=1 / (penalty * B), dual=False, intercept_scaling=100, tol=1e-9, max_iter=10_000)
     theirs = svm.fit(dense.astype(float), labels.numpy())
 

@@ -110,7 +110,7 @@ def test_the_three_tellings_agree(activation, normalization, dropout):
             p.data += 0.3 * torch.randn_like(p)
     hand, official = to_numpy(scratch), to_official(scratch)
     optimizers = SGD(scratch.parameters(), 0.1), torch.optim.SGD(official.parameters(), 0.1)
-    for step in range(5):
+    for step in range(3):
         x, target = torch.randn(B, D, dtype=torch.float64), torch.randint(C, (B,))
         torch.manual_seed(step)
         masks = [draw_mask(torch.empty(B, units), dropout).numpy() for units in config.hidden] if dropout else []

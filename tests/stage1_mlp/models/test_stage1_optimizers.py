@@ -92,7 +92,7 @@ def test_closure_is_called_with_gradients_on():
         optimizer.zero_grad()
         loss = (x**2).sum()
         loss.backward()
-        return float(loss)
+        return float(loss.detach())
 
     first = optimizer.step(closure)
     second = optimizer.step(closure)
