@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.marks import marks_cell
-from lab.words import unit_word, word
+from lab.words import unit_word, value_word, word
 from my_llm.cli import execute
 from my_llm.errors import ConfigError, choose
 from my_llm.ledger import read, results_folder
@@ -105,15 +105,17 @@ def quoted(text: str, position: int) -> bool:
 
 def number(wish: str, chinese: bool) -> str:
     """`stage/name:case.column` → "90.1 %"."""
-    match = re.fullmatch(r"([\w/-]+):(.+)\.(\w+)", wish)
-    if match is None:
+    name, colon, place = wish.partition(":")
+    if not colon or "." not in place:
         raise ConfigError("cannot read the marker", got=wish, valid="number stage/name:case.column")
-    table = ledger(match[1])
-    row = choose(match[2], {row["case"]: row for row in table["rows"]}, f"case of {match[1]}")
-    unit = choose(match[3], table["columns"], f"column of {match[1]}")
-    if match[3] not in row:
-        raise ConfigError(f"case {match[2]} of {match[1]} has no value", got=match[3])
-    return with_unit(row[match[3]], unit, chinese)
+    content = ledger(name)
+    column = next((key for key in content["columns"] if place.endswith(f".{key}")), place.rsplit(".", 1)[1])
+    unit = choose(column, content["columns"], f"column of {name}")
+    case = place.removesuffix(f".{column}")
+    row = choose(case, {row["case"]: row for row in content["rows"]}, f"case of {name}")
+    if column not in row:
+        raise ConfigError(f"case {case} of {name} has no value", got=column)
+    return with_unit(row[column], unit, chinese)
 
 
 def table(wish: str, chinese: bool) -> str:
@@ -124,7 +126,10 @@ def table(wish: str, chinese: bool) -> str:
         raise ConfigError("cannot read the marker", got=rest, valid="columns=a,b")
     keys = shown_columns(content, rest.removeprefix("columns=").split(",") if rest else None, name)
     heads = [word("case", chinese), *(heading(key, content["columns"][key], chinese) for key in keys)]
-    rows = [[row["case"], *(cell(row, key, content["columns"], chinese) for key in keys)] for row in content["rows"]]
+    rows = [
+        [value_word(row["case"], chinese), *(cell(row, key, content["columns"], chinese) for key in keys)]
+        for row in content["rows"]
+    ]
     return f"\n{markdown(heads, rows, numbers_from=1)}\n\n<sub>{footnote(content, chinese)}</sub>\n"
 
 
@@ -194,22 +199,25 @@ def shown_columns(content: dict[str, Any], wanted: list[str] | None, name: str) 
     ]
 
 
-def spread_of(key: str) -> str:
+def spread_of(key: str, columns: dict[str, str]) -> str:
     """The column that holds the spread of another; milestones call theirs simply so."""
-    return "spread" if key == "score" else f"{key}_sd"
+    return "spread" if key == "score" and "spread" in columns else f"{key}_sd"
 
 
 def heading(key: str, unit: str, chinese: bool) -> str:
     """train_seconds, "s" → "train (s)"."""
-    stem = key.removesuffix("_" + UNIT_AT_THE_END.get(unit, " "))
-    return f"{word(stem, chinese)} ({unit_word(unit, chinese)})" if unit else word(stem, chinese)
+    stem = word(key.removesuffix("_" + UNIT_AT_THE_END.get(unit, " ")), chinese)
+    stem = re.sub(r"(?<=\d) (?=\d)", "–", stem)  # at_1_4 is a range
+    return f"{stem} ({unit_word(unit, chinese)})" if unit else stem
 
 
 def cell(row: dict[str, Any], key: str, units: dict[str, str], chinese: bool) -> str:
     """A value, with its spread where the table has one."""
     if key in ("task", "metric"):
         return word(row[key], chinese)
-    spread = row.get(spread_of(key))
+    if isinstance(row.get(key), str):
+        return value_word(row[key], chinese)
+    spread = row.get(spread_of(key, units))
     return formatted(row.get(key), units[key]) + (f" ± {formatted(spread, units[key])}" if spread else "")
 
 

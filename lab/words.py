@@ -64,20 +64,41 @@ CHINESE: dict[str, str] = {
     "passed": "通过",
     "failed": "失败",
     # what studies vary and see
-    "activation": "激活函数",
-    "optimizer": "优化器",
-    "schedule": "学习率调度",
-    "initialization": "初始化",
-    "hidden": "隐藏单元",
+    "learning_rate": "学习率",
+    "good_from": "可用学习率下限",
+    "good_to": "可用学习率上限",
+    "at_0.03": "学习率 0.03 时",
+    "at_0.1": "学习率 0.1 时",
+    "at_1_4": "第 1–4 个词",
+    "at_5_8": "第 5–8 个词",
+    "at_9_16": "第 9–16 个词",
+    "hidden_layers": "隐藏层数",
     "width": "宽度",
-    "depth": "深度",
-    "layers": "层数",
+    "context": "上文长度",
+    "weights": "权重数",
+    "outputs": "输出",
+    "measure": "度量",
+    "guess": "猜测的得分",
     "gap": "泛化差距",
-    "dead": "死亡单元",
-    "dead_units": "死亡单元",
-    "saturated": "饱和单元",
+    "dead_before": "训练前死亡单元",
+    "dead_after": "训练后死亡单元",
+    "signal": "信号放大",
     "gradient": "梯度",
+    "genetic": "遗传算法",
+    "overtaken_after": "被梯度法超过时的评估次数",
     "update_ratio": "更新比",
+    "mean_confidence": "平均置信度",
+    "calibration_error": "校准误差",
+    "mistakes": "错误数",
+    "solved": "解出的比例",
+    "as_written": "原词序",
+    "shuffled": "打乱词序",
+    "supervised": "监督",
+    "semi_supervised": "半监督",
+    "self_supervised": "自监督",
+    "reinforcement": "强化学习",
+    "per_text": "每条文本",
+    "cpu": "CPU 用时",
 }
 UNITS: dict[str, str] = {
     "": "",
@@ -90,6 +111,43 @@ UNITS: dict[str, str] = {
     "GB/s": "GB/s",
     "MiB": "MiB",
     "×": "倍",
+    "words": "词",
+}
+VALUES: dict[str, str] = {  # words that stand in the cells; what has no row here is a name and stays as it is
+    "nothing": "不加措施",
+    "early_stopping": "早停",
+    "all_data": "全部数据",
+    "linear": "线性",
+    "with": "有",
+    "without": "无",
+    "naive_bayes": "朴素贝叶斯",
+    "logistic_regression": "逻辑回归",
+    "linear_svm": "线性 SVM",
+    "decision_tree": "决策树",
+    "mlp": "MLP",
+    "regression": "回归",
+    "classification": "分类",
+    "generation": "生成",
+    "structure": "结构预测",
+    "squared error": "平方误差",
+    "cross-entropy": "交叉熵",
+    "words off": "相差的词数",
+    "% of classes right": "分对类别的百分比",
+    "% of tags right": "标对标签的百分比",
+    "perplexity per character": "每字符困惑度",
+    "classes": "类别数",
+    "characters": "字符数",
+    "3 per word": "每词 3 个",
+    "lines": "直线",
+    "cubics": "三次曲线",
+    "MLPs": "MLP",
+    "official torch.nn": "官方 torch.nn",
+    "from scratch": "从零实现",
+    "by hand, NumPy": "手写 NumPy",
+    "product, fp32": "矩阵乘积 fp32",
+    "product, bf16": "矩阵乘积 bf16",
+    "text to label, batch": "文本到标签，批量",
+    "text to label, single": "文本到标签，单条",
 }
 
 
@@ -100,6 +158,11 @@ def word(key: str, chinese: bool) -> str:
         ConfigError: No Chinese word for it.
     """
     return _translated(key, CHINESE, "word") if chinese else key.replace("_", " ")
+
+
+def value_word(value: str, chinese: bool) -> str:
+    """A word in a cell as the reader sees it."""
+    return VALUES.get(value, value) if chinese else value
 
 
 def unit_word(unit: str, chinese: bool) -> str:

@@ -14,6 +14,7 @@ the resumed run has no gap and no double line. The directory of an earlier run i
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 import shlex
@@ -263,7 +264,8 @@ def _settings(config: TrainingConfig) -> str:
 
 def _resumed_config(folder: Path, config: C) -> C:
     """The run's own configuration; a flag given beside --resume must not contradict it."""
-    saved, default = parse(type(config), ["--config", str(folder / "config.toml")]), type(config)()
+    saved = dataclasses.replace(parse(type(config), ["--config", str(folder / "config.toml")]), config=None)
+    default = type(config)()
     for name, value in vars(config).items():
         if name not in MAY_CHANGE_ON_RESUME and value not in (getattr(default, name), getattr(saved, name)):
             raise ConfigError(f"--{name} cannot change on resume", got=value, valid=str(getattr(saved, name)))

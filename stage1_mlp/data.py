@@ -10,7 +10,8 @@ choices make this bag as good as a linear SVM's and better; docs/en/stage1_mlp.m
 3. Each bag has length 1 (L2 norm), so that a long text does not shout.
 
 What it cannot do: the order of the words is gone, except inside a pair. "Dog bites man. Man sleeps." and "Man sleeps.
-Dog bites man." are the same input.
+Dog bites man." are the same input. And an n-gram that leans nowhere on its own gets no weight, even where it would
+matter beside another one.
 """
 
 import re

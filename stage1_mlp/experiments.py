@@ -15,6 +15,9 @@ from stage1_mlp.studies import StudyConfig
 
 # Study → the module of stage1_mlp/studies/ that holds the function of that name; in the order of the theory page.
 STUDIES: dict[str, str] = {
+    "three_steps": "learning",
+    "tasks": "tasks",
+    "xor": "xor",
     "activations": "training",
     "losses": "training",
     "optimizers": "training",
@@ -24,6 +27,12 @@ STUDIES: dict[str, str] = {
     "batch_norm": "regularization",
     "dropout": "regularization",
     "overfitting": "regularization",
+    "genetic": "search",
+    "word_order": "limits",
+    "long_inputs": "limits",
+    "next_token": "language",
+    "supervision": "supervision",
+    "baselines": "baselines",
 }
 
 

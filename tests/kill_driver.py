@@ -113,13 +113,13 @@ def same_end(one: Path, other: Path) -> bool:
 
 
 def normal(value):
-    """Tensors as bytes, times dropped: comparable with ==."""
+    """Tensors as bytes, times and the run's name dropped: comparable with ==."""
     import torch
 
     if isinstance(value, torch.Tensor):
         return str(value.dtype), tuple(value.shape), value.contiguous().numpy().tobytes()
     if isinstance(value, dict):
-        return {key: normal(item) for key, item in value.items() if key != "seconds"}
+        return {key: normal(item) for key, item in value.items() if key not in ("seconds", "run_name")}
     return [normal(item) for item in value] if isinstance(value, list | tuple) else value
 
 

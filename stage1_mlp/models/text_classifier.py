@@ -1,6 +1,6 @@
 """The text classifier: an MLP whose first layer reads a bag of n-grams.
 
-The input of that layer has V ≈ 100,000 numbers, of which a text sets a hundred. x Wᵀ would multiply by zeros all day;
+The input of that layer has V ≈ 30,000 numbers, of which a text sets a hundred. x Wᵀ would multiply by zeros all day;
 adding up the rows of Wᵀ that belong to the n-grams of the text gives the same sum. That is called an embedding bag, and
 the rows are embeddings: after training, n-grams that speak for the same class have similar rows.
 
@@ -68,8 +68,8 @@ class TextClassifier(nn.Module):
         super().__init__()
         self.config = config
         width, *deeper = config.hidden
-        # The table is the first weight matrix, transposed. A bag has length 1, whatever V is, so "he" (divide by V)
-        # would be far too small in theory; it trains as well, since Adam's first steps outgrow any small start.
+        # The table is the first weight matrix, transposed. "he" would ask for a deviation of √(2 / V), which is 0.01
+        # at V = 20,000: "small" is that, and does not depend on how many n-grams happened to be kept.
         self.table = nn.Parameter(INITIALIZERS["small"](config.features, width))
         self.bias = nn.Parameter(torch.zeros(width))
         self.activation = choose(config.activation, ACTIVATIONS, "activation")

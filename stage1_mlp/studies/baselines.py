@@ -48,9 +48,7 @@ def fit_baseline(name: str, bags: NgramBags, labels: Tensor, features: int, clas
     return lambda texts: classifier.predict(as_rows(texts, features))
 
 
-def fit_mlp(
-    bags: NgramBags, labels: Tensor, features: int, classes: int, *, config: StudyConfig, seed: int
-) -> Predict:
+def fit_mlp(bags: NgramBags, labels: Tensor, features: int, classes: int, *, config: StudyConfig, seed: int) -> Predict:
     """The classifier of train.py, trained as there but shorter."""
     torch.manual_seed(seed)
     model = TextClassifier(TextClassifierConfig(features, classes))

@@ -1,4 +1,4 @@
-"""Figures that mix kinds of charts, in the look of `my_llm.plots`: a row of empty charts, and the way they are saved."""
+"""Figures that mix kinds of chart, in the look of `my_llm.plots`: a row of empty charts, and the way they are saved."""
 
 import io
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 
 from my_llm.files import write_atomically
 from my_llm.plots import INK, LOOK, PALETTE
@@ -27,10 +28,11 @@ def sheet(charts: int, *, width: float = 4.0, height: float = 3.4, title: str = 
 
 
 def save(figure: Figure, name: str) -> None:
-    """Write docs/figures/stage1_<name>.png; the same drawing gives the same bytes."""
-    buffer = io.BytesIO()
+    """Write docs/figures/stage1_<name>.png, in 64 colours to keep it small; the same drawing, the same bytes."""
+    drawn, written = io.BytesIO(), io.BytesIO()
     with matplotlib.rc_context(LOOK):
-        figure.savefig(buffer, format="png", metadata={"Software": None}, pil_kwargs={"optimize": True})
+        figure.savefig(drawn, format="png")
+    Image.open(drawn).convert("RGB").quantize(64).save(written, format="png", optimize=True)
     path = figure_path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path, written.getvalue())

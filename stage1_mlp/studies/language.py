@@ -5,11 +5,9 @@ most frequent words of the training texts; every other word is read, predicted a
 own, which is easier than the word that stood there. So a perplexity holds for this vocabulary and this rule only.
 """
 
-import math
 import time
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 import torch
@@ -68,47 +66,57 @@ def bigram_shares(train: ndarray, tokens: ndarray) -> Float[ndarray, "T-1"]:
     return np.array([pairs[v, w] / max(1, firsts[v]) for v, w in zip(tokens.tolist(), tokens[1:].tolist())])
 
 
-def counting_perplexities(train: ndarray, validation: ndarray, test: ndarray, words: int) -> dict[str, float]:
-    """Uniform, unigram, and bigram: λ · count(v w) / count(v) + (1 - λ) p(w), λ chosen on the validation text.
+def counted(train: ndarray, validation: ndarray, test: ndarray, words: int) -> dict[str, Float[ndarray, "T-1"]]:
+    """The probability of every word of `test` but the first: uniform, unigram, and the mixture
 
-    The mixture is that of Jelinek & Mercer, 1980: without it a pair never seen would be impossible.
+        bigram: λ · count(v w) / count(v) + (1 - λ) p(w), λ chosen on the validation text,
+
+    as in Jelinek & Mercer, 1980; without p(w) a pair never seen would be impossible.
     """
     p = unigram(train, words)
 
-    def mixed(tokens: ndarray, weight: float) -> float:
-        nats = -np.log(weight * bigram_shares(train, tokens) + (1 - weight) * p[tokens[1:]])
-        return perplexity(float(nats.sum()), len(nats))
+    def bigram(tokens: ndarray, weight: float) -> ndarray:
+        return weight * bigram_shares(train, tokens) + (1 - weight) * p[tokens[1:]]
 
-    best = min(LAMBDAS, key=partial(mixed, validation))
-    nats = -np.log(p[test[1:]])
-    return {"uniform": float(words), "unigram": perplexity(float(nats.sum()), len(nats)), "bigram": mixed(test, best)}
+    best = min(LAMBDAS, key=lambda weight: perplexity_of(bigram(validation, weight)))
+    return {"uniform": np.full(len(test) - 1, 1 / words), "unigram": p[test[1:]], "bigram": bigram(test, best)}
+
+
+def perplexity_of(probabilities: ndarray) -> float:
+    """Perplexity per word from the probability that each word was given."""
+    return perplexity(-float(np.log(probabilities).sum()), len(probabilities))
 
 
 # --- learning ---------------------------------------------------------------------------------------------------------
 
 
 def train_language_model(config: StudyConfig, train: Tensor, words: int, context: int, seed: int) -> MLPLanguageModel:
-    """Windows of `context` words and the word after them: a classification with as many classes as words."""
+    """Windows of `context` words and the word after them: a classification with as many classes as words.
+
+    The first biases are the log frequencies of the words and the first weights are small: the network begins as a
+    unigram model and spends no step on learning what counting knows.
+    """
     torch.manual_seed(seed)
-    model = MLPLanguageModel(MLPLanguageModelConfig(words, context, embedding=48, hidden=96))
-    steps = steps_of(config, 900)
-    schedule, optimizer = cosine(steps, steps // 20), Adam(model.parameters(), 0.004)
+    model = MLPLanguageModel(MLPLanguageModelConfig(words, context, embedding=32, hidden=64))
+    with torch.no_grad():
+        model.output.bias.copy_(torch.from_numpy(np.log(unigram(train.numpy(), words))))
+        model.output.weight.mul_(0.1)
+        model.embedding.mul_(0.1)
+    steps = steps_of(config, 2000)
+    schedule, optimizer = cosine(steps, steps // 20), Adam(model.parameters(), 0.01)
     examples = Split(*next_token_examples(train, context))
-    for _ in train_dense(model, examples, optimizer, max_steps=steps, seed=seed, batch_size=512, schedule=schedule):
+    for _ in train_dense(model, examples, optimizer, max_steps=steps, seed=seed, batch_size=128, schedule=schedule):
         pass
     return model
 
 
 @torch.no_grad()
-def perplexity_of(model: MLPLanguageModel, tokens: Int[Tensor, "T"]) -> float:
-    """Per word, over every word of `tokens` but the first; before the first word the context is padded with END."""
+def learned(model: MLPLanguageModel, tokens: Int[Tensor, "T"]) -> Float[ndarray, "T-1"]:
+    """The probability of every word of `tokens` but the first; before the first the context is filled with ends."""
     context = model.config.context
-    padded = torch.cat([torch.full((context - 1,), END), tokens])
-    windows, targets = next_token_examples(padded, context)
-    nats = sum(
-        float(cross_entropy(model(x), y).double().sum()) for x, y in zip(windows.split(4096), targets.split(4096))
-    )
-    return perplexity(nats, len(targets))
+    windows, targets = next_token_examples(torch.cat([torch.full((context - 1,), END), tokens]), context)
+    batches = zip(windows.split(4096), targets.split(4096), strict=True)
+    return torch.cat([(-cross_entropy(model(x), y).double()).exp() for x, y in batches]).numpy()
 
 
 # --- the study --------------------------------------------------------------------------------------------------------
@@ -122,18 +130,21 @@ def next_token(config: StudyConfig) -> None:
     classes = len(words) + 2
     parts = (corpus.train, corpus.validation, corpus.test[:SCORED_TEXTS])
     train, validation, test = (tokens_of(part, words) for part in parts)
-    counted = counting_perplexities(train.numpy(), validation.numpy(), test.numpy(), classes)
-    rows = [{"case": case, **mean_and_spread("perplexity", [value], 1)} for case, value in counted.items()]
+    counts = counted(train.numpy(), validation.numpy(), test.numpy(), classes)
+    rows = [{"case": case, **mean_and_spread("perplexity", [perplexity_of(p)], 1)} for case, p in counts.items()]
     model = None
     for context in CONTEXTS:
-        found = []
+        alone, mixed = [], []
         for seed in seeds_of(config):
             model = train_language_model(config, train, classes, context, seed)
-            found.append(perplexity_of(model, test))
-        rows.append({"case": f"MLP {context}", "context": context, **mean_and_spread("perplexity", found, 1)})
+            p = learned(model, test)
+            alone.append(perplexity_of(p))
+            mixed.append(perplexity_of((p + counts["bigram"]) / 2))
+        for case, found in (("MLP", alone), ("MLP and bigram", mixed)):
+            rows.append({"case": f"{case} {context}", "context": context, **mean_and_spread("perplexity", found, 1)})
     assert model is not None
     draw_next_token(rows, model, train, ["<unk>", "<end>", *words])
-    best = min(rows[3:], key=lambda row: row["perplexity"])
+    alone, mixed = (min(kind, key=lambda row: row["perplexity"]) for kind in (rows[3::2], rows[4::2]))
     unknown = 100 * float((test[1:] == UNKNOWN).float().mean())
     finish(
         config,
@@ -141,8 +152,9 @@ def next_token(config: StudyConfig) -> None:
         title=f"Perplexity per word on {len(test) - 1:,} test words, {classes:,} classes, {unknown:.1f} % of them <unk>",
         columns={"context": "words", "perplexity": "", "perplexity_sd": ""},
         rows=rows,
-        seen=f"the best MLP reads {best['context']} words and hesitates between {best['perplexity']:.0f} words; bigram "
-        f"counts between {counted['bigram']:.0f}, unigram counts between {counted['unigram']:.0f}",
+        seen=f"choices among {classes:,} words: unigram counts {rows[1]['perplexity']:.0f}, bigram counts "
+        f"{rows[2]['perplexity']:.0f}, the best MLP ({alone['context']} words) {alone['perplexity']:.0f}, the mean of "
+        f"MLP and bigram ({mixed['context']} words) {mixed['perplexity']:.0f}",
         started=started,
         corpus=corpus,
     )
@@ -152,17 +164,11 @@ def next_token(config: StudyConfig) -> None:
 def draw_next_token(rows: Sequence[dict], model: MLPLanguageModel, train: Tensor, words: Sequence[str]) -> None:
     """Left: perplexity by context. Right: the likeliest of all classes after the most frequent context."""
     figure, (left, right) = sheet(2, width=4.6, title="The next word is a class like any other")
-    learned = rows[3:]
-    for row, color in zip(rows[1:3], COLORS[1:]):
+    for row, color in zip(rows[1:3], COLORS[2:]):
         left.axhline(row["perplexity"], color=color, linestyle="--", label=f"{row['case']} counts")
-    left.errorbar(
-        [row["context"] for row in learned],
-        [row["perplexity"] for row in learned],
-        [row["perplexity_sd"] for row in learned],
-        color=COLORS[0],
-        marker="o",
-        label="MLP",
-    )
+    for label, kind, color in (("MLP", rows[3::2], COLORS[0]), ("mean of MLP and bigram", rows[4::2], COLORS[1])):
+        found, spread = [row["perplexity"] for row in kind], [row["perplexity_sd"] for row in kind]
+        left.errorbar(CONTEXTS, found, spread, color=color, marker="o", capsize=3, label=label)
     left.set(xlabel="words of context", ylabel="perplexity per word (test)", xscale="log", ylim=(0, None))
     left.set_xticks(CONTEXTS, [str(context) for context in CONTEXTS])
     left.minorticks_off()

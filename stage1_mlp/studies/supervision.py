@@ -1,10 +1,10 @@
 """Four ways to learn a class when labels are few: labels alone, all texts and few labels, own guesses, or a reward.
 
-    supervised        the labelled texts, each with its class
-    self-supervised   first learn from all texts, without labels, to name the words of a text of which half are hidden;
-                      then train the classifier on that hidden layer, which stays as it is (Vincent et al., 2008)
-    semi-supervised   label the other texts with a classifier trained on the few, and train on both (Lee, 2013)
-    reinforcement     nobody says the class: the network tries one and is paid 1 if it is right (Williams, 1992)
+supervised        the labelled texts, each with its class
+self-supervised   first learn from all texts, without labels, to name the words of a text of which half are hidden;
+                  then train the classifier on that hidden layer, which stays as it is (Vincent et al., 2008)
+semi-supervised   label the other texts with a classifier trained on the few, and train on both (Lee, 2013)
+reinforcement     nobody says the class: the network tries one and is paid 1 if it is right (Williams, 1992)
 """
 
 import time
@@ -41,7 +41,6 @@ HIDDEN = 128
 STEPS, PRETRAINING_STEPS = 400, 600
 BATCH = 40  # divides the number of labelled texts of four classes, so that none is left out
 CONFIDENT = 0.9  # a guess that sure is taken for a label
-
 
 
 def few_labels(train: Split, per_class: int, seed: int) -> Split:

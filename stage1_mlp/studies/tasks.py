@@ -1,9 +1,9 @@
 """Four kinds of tasks and one network: what differs is the output layer, the loss, and what an answer looks like.
 
-    regression       a number             how many words has this text, if its bag of words is all that is known?
-    classification   one of a few         which class has it?
-    generation       one of the alphabet  which character comes next? Asked again and again, it writes a text
-    structure        one for each word    which words had a capital letter before all were made small?
+regression       a number             how many words has this text, if its bag of words is all that is known?
+classification   one of a few         which class has it?
+generation       one of the alphabet  which character comes next? Asked again and again, it writes a text
+structure        one for each word    which words had a capital letter before all were made small?
 """
 
 import re
@@ -53,9 +53,11 @@ class Answer(NamedTuple):
 
 def fit(config: StudyConfig, model: nn.Module, split: Split, seed: int, loss: ClassLoss = cross_entropy) -> None:
     """The same training for all four."""
-    steps = steps_of(config, 1000)
-    optimizer, schedule = Adam(model.parameters(), 0.004), cosine(steps, steps // 20)
-    for _ in train_dense(model, split, optimizer, max_steps=steps, seed=seed, loss=loss, batch_size=256, schedule=schedule):
+    steps = steps_of(config, 600)
+    optimizer, schedule = Adam(model.parameters(), 0.003), cosine(steps, steps // 20)
+    for _ in train_dense(
+        model, split, optimizer, max_steps=steps, seed=seed, loss=loss, batch_size=256, schedule=schedule
+    ):
         pass
 
 
@@ -71,7 +73,9 @@ def regression(config: StudyConfig, data: Dense, seed: int) -> Answer:
     with torch.enable_grad():
         fit(config, model, Split(data.train.x, (train - centre) / scale), seed, squared_error)
     predicted = model(data.test.x) * scale + centre
-    return Answer(float((test - train.median()).abs().mean()), float((test - predicted).abs().mean()), (test, predicted))
+    return Answer(
+        float((test - train.median()).abs().mean()), float((test - predicted).abs().mean()), (test, predicted)
+    )
 
 
 def classification(config: StudyConfig, data: Dense, seed: int) -> Answer:
@@ -93,7 +97,9 @@ def windows(text: str, alphabet: str) -> Split:
 
 def generation(config: StudyConfig, data: Dense, seed: int) -> Answer:
     """Output: a probability for each character. Loss: cross-entropy. Score: perplexity per character."""
-    text, other = (" ".join(example.text for example in part)[:400_000] for part in (data.corpus.train, data.corpus.test))
+    text, other = (
+        " ".join(example.text for example in part)[:400_000] for part in (data.corpus.train, data.corpus.test)
+    )
     alphabet = "".join(character for character, _ in Counter(text).most_common(80))
     train, test = windows(text, alphabet), windows(other[:50_000], alphabet)
     model = SlotMLP(len(alphabet), CHARACTERS, len(alphabet) + 1)
@@ -221,4 +227,6 @@ def write_into(chart: Any, text: str) -> None:
     """A panel of text."""
     chart.axis("off")
     wrapped = "\n".join(textwrap.fill(part, 32) for part in text.split("\n"))
-    chart.text(0, 0.98, wrapped, va="top", fontsize=8.5, family="monospace", parse_math=False, transform=chart.transAxes)
+    chart.text(
+        0, 0.98, wrapped, va="top", fontsize=8.5, family="monospace", parse_math=False, transform=chart.transAxes
+    )

@@ -76,9 +76,7 @@ def xor(config: StudyConfig) -> None:
         config,
         "xor",
         title=f"One neuron and an MLP on truth tables: mistakes of 4 after {passes} passes, starts that end without one",
-        columns={"mistakes": "", "mistakes_sd": ""} | dict.fromkeys(
-            ["solved", "solved_sd"], "%"
-        ),
+        columns={"mistakes": "", "mistakes_sd": ""} | dict.fromkeys(["solved", "solved_sd"], "%"),
         rows=rows,
         seen=f"on XOR the perceptron never gets all four right ({one['mistakes']:.1f} wrong after {passes} passes); two "
         f"hidden units do in {two['solved']:.0f} % of the starts, eight in "
@@ -89,7 +87,9 @@ def xor(config: StudyConfig) -> None:
 
 def draw_xor(runs: dict[str, list[Run]]) -> None:
     """Left: mistakes over the passes, mean over the starts. Then what each has learned, drawn over the plane."""
-    figure, (curves, *planes) = sheet(3, width=3.5, height=3.5, title="One straight line cannot solve XOR, two bent ones can")
+    figure, (curves, *planes) = sheet(
+        3, width=3.5, height=3.5, title="One straight line cannot solve XOR, two bent ones can"
+    )
     for color, (case, group) in zip(COLORS, runs.items()):
         curves.plot(np.mean([run.mistakes for run in group], axis=0), color=color, label=case)
     curves.set(xlabel="passes over the four examples", ylabel="mistakes, mean over the starts")

@@ -137,6 +137,13 @@ def test_a_marker_that_names_nothing_is_an_error_with_its_line(marker: str, word
     assert problems[0].startswith("3: ") and re.search(words, problems[0])
 
 
+def test_a_dot_may_stand_in_a_case_and_in_a_column(results: Path):
+    study = {**STUDY, "columns": {"at_0.1": "%"}, "rows": [{"case": "0.9", "at_0.1": 12.34}]}
+    (results / "stage1_mlp" / "dots.json").write_text(json.dumps(study))
+    text = "<!-- number stage1_mlp/dots:0.9.at_0.1 --><!-- /number -->"
+    assert fill(text, chinese=False) == (text.replace("--><!", "-->12.3 %<!"), [])
+
+
 def test_a_marker_without_its_end_is_an_error_with_its_line():
     good = "<!-- number stage1_mlp/activations:relu.n -->3,800<!-- /number -->"
     assert fill(f"\n{good}\n<!-- table stage1_mlp/activations -->\n", chinese=False)[1] == ["3: marker is not closed"]

@@ -43,6 +43,7 @@ def test_a_stage_that_fails_costs_one_line_and_the_others_go_on(
     tmp_path: Path, home: Path, capfd: pytest.CaptureFixture[str]
 ):
     stops = [a_stop("stage1_mlp", "raise SystemExit(2)", tmp_path), a_stop("stage2_good", GOOD, tmp_path)]
+    stops[0].commands.append(["evaluate.py"])  # is not tried
     assert run(stops, tmp_path) == 1
     shown = capfd.readouterr()
     assert (

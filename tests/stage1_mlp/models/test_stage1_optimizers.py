@@ -69,6 +69,22 @@ def test_a_saved_and_loaded_optimiser_goes_on_exactly(name):
     assert torch.equal(whole[0], parts[0]) and torch.equal(whole[1], parts[1])
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (7,), (5, 3), (3, 2, 2)])
+def test_blocks_change_nothing(shape, monkeypatch):
+    results = []
+    for block in (1, 4, 65_536):
+        monkeypatch.setattr("stage1_mlp.models.optimizers.BLOCK", block)
+        torch.manual_seed(0)
+        x = torch.nn.Parameter(torch.randn(shape))
+        optimizer = OPTIMIZERS["adamw"]([x], lr=0.1)
+        for _ in range(3):
+            x.grad = torch.randn(shape)
+            optimizer.step()
+        results.append(x.detach())
+    assert torch.equal(results[0], results[2]) and torch.equal(results[1], results[2])
+    assert results[0].shape == shape
+
+
 def test_groups_have_their_own_settings():
     fast, slow, _ = start()
     optimizer = SGD([{"params": [fast], "lr": 1.0}, {"params": [slow]}], lr=0.5)
