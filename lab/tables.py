@@ -195,7 +195,9 @@ def shown_columns(content: dict[str, Any], wanted: list[str] | None, name: str) 
         choose(key, columns, f"column of {name}")
     same_n = len({row.get("n") for row in content["rows"]}) == 1
     return wanted or [
-        key for key in columns if not (key == "n" and same_n) and key not in [spread_of(other) for other in columns]
+        key
+        for key in columns
+        if not (key == "n" and same_n) and key not in [spread_of(other, columns) for other in columns]
     ]
 
 

@@ -159,8 +159,11 @@ def set_threads(threads: int) -> None:
 
 def set_up(device: str, threads: int, seed: int) -> "torch.device":
     """Everything that a script does before its first tensor: device, threads, seed, and the meeting of processes."""
+    import torch
+
     chosen = choose_device(device)
     set_threads(threads)
+    torch.set_flush_denormal(True)  # numbers below 1e-38 count as 0: they are noise, and slow where a CPU traps on them
     seed_everything(seed)
     join_world(chosen)
     return chosen

@@ -9,9 +9,9 @@ choices make this bag as good as a linear SVM's and better; docs/en/stage1_mlp.m
    "the" gets a weight near 0, "striker" a large one, before the first step of training.
 3. Each bag has length 1 (L2 norm), so that a long text does not shout.
 
-What it cannot do: the order of the words is gone, except inside a pair. "Dog bites man. Man sleeps." and "Man sleeps.
-Dog bites man." are the same input. And an n-gram that leans nowhere on its own gets no weight, even where it would
-matter beside another one.
+What it cannot do: the order of the words is gone, except inside a pair. "Now rain, now sun, now." and "Now sun, now
+rain, now." are the same input. And an n-gram that leans nowhere on its own gets no weight, even where it would matter
+beside another one.
 """
 
 import re

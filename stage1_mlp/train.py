@@ -19,7 +19,7 @@ class TrainConfig(TrainingConfig):
     """corpus: ag_news, imdb, bbc_news, movie_reviews, python_docs (always there); auto: bbc_news, else python_docs"""
     split_seed: int = 0
     """which 80/20 split, for corpora that come without a test set of their own"""
-    epochs: int = 10
+    epochs: int = 20
     """passes over the training texts"""
     batch_size: int = 64
     """texts per optimiser step"""
@@ -29,7 +29,7 @@ class TrainConfig(TrainingConfig):
     """update rule, from models/optimizers.py"""
     schedule: Literal["constant", "cosine", "linear", "step", "inverse_sqrt"] = "linear"
     """course of the learning rate, from my_llm/schedules.py"""
-    warmup: float = 0.05
+    warmup: float = 0.0
     """share of the steps over which the learning rate rises from 0"""
     clip: float = 0.0
     """largest gradient norm; 0: no limit"""
@@ -45,7 +45,7 @@ class TrainConfig(TrainingConfig):
     """share of the target's probability that is spread over all classes"""
     final: bool = False
     """after all choices are made: learn from the validation texts, too, and keep the last weights"""
-    max_features: int = 100_000
+    max_features: int = 30_000
     """how many words and word pairs are known, the most frequent ones first"""
 
 
@@ -99,7 +99,7 @@ def run(config: TrainConfig) -> None:
                 run.log_scores(step, seen, best=None if config.final else "validation_loss", lower_is_better=True)
                 run.save(step)
             run.stop_if_asked(step)
-        run.finish({"parameters": parameters})
+        run.finish({"parameters": parameters, "examples": len(examples)})
     if rank() == 0:
         print(f"best model  {run.published}\nrun         {run.folder}")
         print(f"next        python evaluate.py --model_path {run.published}")

@@ -94,14 +94,14 @@ def baselines(config: StudyConfig) -> None:
     finish(
         config,
         "baselines",
-        title=f"Classifiers on the same {len(bag_features):,} words and word pairs; processor time from features to label",
+        title=f"Classifiers on the same {len(bag_features):,} words and pairs; processor time from features to label",
         columns={
             f"{key}{spread}": unit
             for key, unit in {"accuracy": "%", "macro_f1": "%", "training": "s", "per_text": "µs"}.items()
             for spread in ("", "_sd")
         },
         rows=rows,
-        seen=f"the MLP reaches {mlp['accuracy']:.1f} % in {mlp['training']:.1f} s of processor time, the best baseline, "
+        seen=f"the MLP: {mlp['accuracy']:.1f} % in {mlp['training']:.1f} s of processor time; the best baseline, "
         f"{best['case']}, {best['accuracy']:.1f} % in {best['training']:.2f} s",
         started=started,
         corpus=corpus,

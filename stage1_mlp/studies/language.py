@@ -149,7 +149,7 @@ def next_token(config: StudyConfig) -> None:
     finish(
         config,
         "next_token",
-        title=f"Perplexity per word on {len(test) - 1:,} test words, {classes:,} classes, {unknown:.1f} % of them <unk>",
+        title=f"Perplexity per word on {len(test) - 1:,} test words ({unknown:.1f} % <unk>), {classes:,} classes",
         columns={"context": "words", "perplexity": "", "perplexity_sd": ""},
         rows=rows,
         seen=f"choices among {classes:,} words: unigram counts {rows[1]['perplexity']:.0f}, bigram counts "
@@ -179,5 +179,5 @@ def draw_next_token(rows: Sequence[dict], model: MLPLanguageModel, train: Tensor
     p, likeliest = model(context[None])[0].softmax(dim=0).topk(10)
     right.barh([words[i] for i in likeliest.tolist()], (100 * p).tolist(), color=COLORS[0])
     right.invert_yaxis()
-    right.set(title=f'after "… {" ".join(words[i] for i in context.tolist())}"', xlabel="probability of the class (%)")
+    right.set(title=f'after "… {" ".join(words[int(i)] for i in context)}"', xlabel="probability of the class (%)")
     save(figure, "next_token")

@@ -1,4 +1,4 @@
-"""Machine learning as three steps, on one page of code: the whole method, without text, classes or layers in the way."""
+"""Machine learning as three steps, on one page of code: the whole method, with no text or class in the way."""
 
 import math
 import time

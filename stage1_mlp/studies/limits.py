@@ -130,7 +130,7 @@ def word_order(config: StudyConfig) -> None:
         title="Accuracy on test texts as written and with their words shuffled",
         columns=dict.fromkeys(["as_written", "as_written_sd", "shuffled", "shuffled_sd"], "%"),
         rows=rows,
-        seen=f"shuffling changes the bag of words on {corpus.name} by {bag['shuffled'] - bag['as_written']:+.1f} points: "
+        seen=f"shuffling {corpus.name} changes the bag of words by {bag['shuffled'] - bag['as_written']:+.1f} points: "
         f"it cannot see order; asked who comes first it scores {first_bag['as_written']:.1f} %, word slots "
         f"{first_slots['as_written']:.1f} %",
         started=started,

@@ -36,7 +36,7 @@ from stage1_mlp.studies.common import (
     train_dense,
     words_of,
 )
-from stage1_mlp.studies.drawing import COLORS, save, sheet
+from stage1_mlp.studies.drawing import save, sheet
 from stage1_mlp.studies.limits import SlotMLP
 
 CHARACTERS = 12  # that the writer sees
@@ -89,7 +89,7 @@ def classification(config: StudyConfig, data: Dense, seed: int) -> Answer:
 
 
 def windows(text: str, alphabet: str) -> Split:
-    """Every run of 12 characters and the character after it, as numbers; characters outside the alphabet are left out."""
+    """Every run of 12 characters and the character after it, as numbers; other characters are left out."""
     number = {character: i for i, character in enumerate(alphabet, 1)}
     ids = torch.tensor([number[character] for character in text if character in number])
     return Split(ids[:-1].unfold(0, CHARACTERS, 1), ids[CHARACTERS:])
@@ -141,7 +141,7 @@ def tag(word: str) -> int:
 
 
 def structure(config: StudyConfig, data: Dense, seed: int) -> Answer:
-    """Output: three probabilities for each word. Loss: cross-entropy, summed over words. Score: right tags in percent."""
+    """Output: three probabilities for each word. Loss: cross-entropy, summed over words. Score: right tags (%)."""
     train_texts, test_texts = (
         [example.text for example in part[:5000] if words_of(example.text)]
         for part in (data.corpus.train, data.corpus.test)

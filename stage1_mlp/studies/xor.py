@@ -75,11 +75,11 @@ def xor(config: StudyConfig) -> None:
     finish(
         config,
         "xor",
-        title=f"One neuron and an MLP on truth tables: mistakes of 4 after {passes} passes, starts that end without one",
+        title=f"One neuron and an MLP on truth tables: mistakes of 4 after {passes} passes, starts without one",
         columns={"mistakes": "", "mistakes_sd": ""} | dict.fromkeys(["solved", "solved_sd"], "%"),
         rows=rows,
-        seen=f"on XOR the perceptron never gets all four right ({one['mistakes']:.1f} wrong after {passes} passes); two "
-        f"hidden units do in {two['solved']:.0f} % of the starts, eight in "
+        seen=f"on XOR the perceptron never has all four right ({one['mistakes']:.1f} wrong after {passes} passes); "
+        f"an MLP with two hidden units has in {two['solved']:.0f} % of the starts, with eight in "
         f"{eight['solved']:.0f} %",
         started=started,
     )

@@ -3,6 +3,7 @@
 import io
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -48,9 +49,11 @@ def damage(raw: bytes, rng: random.Random) -> bytes:
 
 
 @pytest.mark.reliability
-def test_every_damaged_file_is_refused_in_one_line(path: Path):
+def test_every_damaged_file_is_refused_in_one_line(path: Path, record_property: Callable[[str, object], None]):
     raw, rng = path.read_bytes(), random.Random(0)
-    for _ in range(int(os.environ.get("MY_LLM_DAMAGED", 100))):
+    trials = int(os.environ.get("MY_LLM_DAMAGED", 100))
+    record_property("trials", trials)  # for `make bench-reliability`, which counts them
+    for _ in range(trials):
         path.write_bytes(damage(raw, rng))
         with pytest.raises(CheckpointError) as caught:
             checkpoint.load(path)

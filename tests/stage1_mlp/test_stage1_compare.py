@@ -1,5 +1,6 @@
 """compare.py: the table says that the three agree, fits into 80 columns, and would notice if they did not."""
 
+import numpy as np
 import pytest
 
 from my_llm.errors import ConfigError
@@ -25,6 +26,18 @@ def test_notices_a_wrong_loss(capsys, monkeypatch):
     monkeypatch.setattr(compare, "CASES", {"relu": compare.CASES["relu"]})
     assert compare.run(compare.CompareConfig(max_steps=2)) == 1
     assert "DISAGREE" in capsys.readouterr().out
+
+
+def test_differences_are_the_largest_of_each_kind():
+    ours = [
+        compare.Outcome(np.array([[1.0, 2.0]]), 0.5, {"w": np.array([3.0]), "b": np.array([1.0])}),
+        compare.Outcome(np.zeros((1, 2)), 0.4, {}),
+    ]
+    theirs = [
+        compare.Outcome(np.array([[1.0, 2.5]]), 0.5, {"w": np.array([3.0]), "b": np.array([3.0])}),
+        compare.Outcome(np.zeros((1, 2)), 0.1, {}),
+    ]
+    assert compare.differences(ours, theirs) == (0.5, 2.0, pytest.approx(0.3))
 
 
 def test_no_steps_is_a_users_mistake():

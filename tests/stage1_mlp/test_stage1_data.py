@@ -68,6 +68,12 @@ def test_pairs_do_not_cross_texts_nor_unknown_words(features):
     assert bags.ids.tolist() == [1, 0] and bags.offsets.tolist() == [0, 1]
 
 
+def test_the_order_is_gone_except_inside_a_pair():
+    features = NgramFeatures.fit(["now rain now sun now", "now sun now rain now", "rain"], [0, 1, 0])
+    assert bag(features, "Now rain, now sun, now.") == bag(features, "Now sun, now rain, now.")
+    assert bag(features, "rain now") != bag(features, "now rain")
+
+
 def test_a_batch_is_its_texts_one_by_one(features):
     texts = [*TEXTS, "", "bad film a bad", "xyzzy"]
     batch = features.encode(texts)

@@ -4,6 +4,7 @@ from torch.nn.functional import cross_entropy
 
 from my_llm.errors import ConfigError
 from stage1_mlp.data import NgramFeatures
+from stage1_mlp.models.mlp import Block
 from stage1_mlp.models.optimizers import AdamW
 from stage1_mlp.models.text_classifier import TextClassifier, TextClassifierConfig, weighted_bag
 
@@ -42,6 +43,7 @@ def test_it_is_an_mlp_on_the_sparse_input(hidden):
     model = classifier(hidden=hidden, activation="tanh")
     x = torch.tanh(dense() @ model.table + model.bias)
     for block in model.mlp.hidden:
+        assert isinstance(block, Block)
         x = torch.tanh(x @ block.linear.weight.T + block.linear.bias)
     expected = x @ model.mlp.output.weight.T + model.mlp.output.bias
     logits = model(IDS, OFFSETS, WEIGHTS)
