@@ -37,7 +37,7 @@ COMMANDS = {
     "doctor": Command("print what a bug report needs, and what to mend", ["-m", "lab", "doctor"]),
     "tables": Command("write the numbers of results/ into the pages", ["-m", "lab", "tables"]),
     "bench": Command("measure speed on this machine", ["-m", "lab", "bench"]),
-    "bench-reliability": Command("kill, damage, deceive: the long run", ["-m", "lab", "bench-reliability"]),
+    "bench-reliability": Command("kill, damage, deceive: the long run", ["-m", "lab", "bench-reliability"], tools=True),
     "test": Command("run all tests", ["-m", "pytest", "-n", "2", "--dist", "loadfile"], tools=True),
     "check": Command("format, lint, types, architecture, stale tables", ["-m", "lab", "check"], tools=True),
     "notebooks": Command("execute every notebook from top to bottom", ["-m", "lab", "notebooks"], tools=True),

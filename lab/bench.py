@@ -31,7 +31,6 @@ BATCH = 128
 TIMES = {  # how hard `make bench-reliability` tries; `make test` does a tenth
     "MY_LLM_DAMAGED": "1000",
     "MY_LLM_KILLS": "100",
-    "MY_LLM_PICKLES": "50",
 }
 
 

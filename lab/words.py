@@ -16,6 +16,7 @@ CHINESE: dict[str, str] = {
     "score": "得分",
     "training": "训练用时",
     "latency": "单条延迟",
+    "latency_alone": "单独一条的延迟",
     "published": "已发表的成绩",
     "n": "样本数",
     # the footnote

@@ -142,10 +142,10 @@ def show(facts: dict[str, Any], worst: int) -> None:
     console.print(table)
 
     matrix = Table("truth ↓   predicted →", title="confusion", title_justify="left")
-    for label in facts["labels"]:
-        matrix.add_column(label, justify="right")
-    for label, row in zip(facts["labels"], facts["confusion"], strict=True):
-        matrix.add_row(label, *(f"{count:,}" for count in row))
+    for number in range(1, len(facts["labels"]) + 1):
+        matrix.add_column(str(number), justify="right")
+    for number, (label, row) in enumerate(zip(facts["labels"], facts["confusion"], strict=True), 1):
+        matrix.add_row(f"{number} {label}", *(f"{count:,}" for count in row))
     console.print(matrix)
 
     for mistake in facts["wrong"][:worst]:

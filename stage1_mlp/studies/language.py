@@ -169,15 +169,15 @@ def draw_next_token(rows: Sequence[dict], model: MLPLanguageModel, train: Tensor
     for label, kind, color in (("MLP", rows[3::2], COLORS[0]), ("mean of MLP and bigram", rows[4::2], COLORS[1])):
         found, spread = [row["perplexity"] for row in kind], [row["perplexity_sd"] for row in kind]
         left.errorbar(CONTEXTS, found, spread, color=color, marker="o", capsize=3, label=label)
-    left.set(xlabel="words of context", ylabel="perplexity per word (test)", xscale="log", ylim=(0, None))
+    left.set(xlabel="words of context", ylabel="perplexity per word (test)", xscale="log", ylim=(150, 560))
     left.set_xticks(CONTEXTS, [str(context) for context in CONTEXTS])
     left.minorticks_off()
-    left.legend(frameon=False)
+    left.legend(frameon=False, loc="upper right", bbox_to_anchor=(1, 0.9))
     windows = train.unfold(0, model.config.context, 1)
     seen = Counter(map(tuple, windows[(windows > END).all(dim=1)].tolist()))
     context = torch.tensor(max(seen, key=lambda window: seen[window]))
     p, likeliest = model(context[None])[0].softmax(dim=0).topk(10)
     right.barh([words[i] for i in likeliest.tolist()], (100 * p).tolist(), color=COLORS[0])
     right.invert_yaxis()
-    right.set(title=f'after "… {" ".join(words[int(i)] for i in context)}"', xlabel="probability of the class (%)")
+    right.set(title=f'after "… {" ".join(words[int(i)] for i in context[-4:])}"', xlabel="probability of the class (%)")
     save(figure, "next_token")
