@@ -54,19 +54,21 @@ def tokens_of(examples: Sequence[Example], words: Sequence[str]) -> Int[Tensor, 
 # --- counting ---------------------------------------------------------------------------------------------------------
 
 
-def unigram(train: ndarray, words: int) -> Float[ndarray, "V"]:
+def unigram(train: Int[ndarray, "N"], words: int) -> Float[ndarray, "V"]:
     """p(w) = (count + 1) / (T + V)."""
     counts = np.bincount(train, minlength=words) + 1.0
     return counts / counts.sum()
 
 
-def bigram_shares(train: ndarray, tokens: ndarray) -> Float[ndarray, "T-1"]:
+def bigram_shares(train: Int[ndarray, "N"], tokens: Int[ndarray, "T"]) -> Float[ndarray, "T-1"]:
     """How often, in the training text, each word of `tokens` followed the one before: count(v w) / count(v)."""
     pairs, firsts = Counter(zip(train.tolist(), train[1:].tolist())), Counter(train[:-1].tolist())
     return np.array([pairs[v, w] / max(1, firsts[v]) for v, w in zip(tokens.tolist(), tokens[1:].tolist())])
 
 
-def counted(train: ndarray, validation: ndarray, test: ndarray, words: int) -> dict[str, Float[ndarray, "T-1"]]:
+def counted(
+    train: Int[ndarray, "N"], validation: Int[ndarray, "M"], test: Int[ndarray, "T"], words: int
+) -> dict[str, Float[ndarray, "T-1"]]:
     """The probability of every word of `test` but the first: uniform, unigram, and the mixture
 
         bigram: λ · count(v w) / count(v) + (1 - λ) p(w), λ chosen on the validation text,
@@ -82,7 +84,7 @@ def counted(train: ndarray, validation: ndarray, test: ndarray, words: int) -> d
     return {"uniform": np.full(len(test) - 1, 1 / words), "unigram": p[test[1:]], "bigram": bigram(test, best)}
 
 
-def perplexity_of(probabilities: ndarray) -> float:
+def perplexity_of(probabilities: Float[ndarray, "N"]) -> float:
     """Perplexity per word from the probability that each word was given."""
     return perplexity(-float(np.log(probabilities).sum()), len(probabilities))
 

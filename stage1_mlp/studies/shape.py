@@ -153,7 +153,7 @@ def initialization(config: StudyConfig) -> None:
         with contextlib.suppress(NotFiniteError):  # a case without scores is one that diverged at every rate
             runs = fair_runs(config, trainer(data, steps, shape, optimizer=Momentum), (rate, 3 * rate, 10 * rate))
             dead = [dead_units(examine(model, sample).activations) for model in runs.models]
-            row |= {"dead_after": round(statistics.fmean(dead), 1), "learning_rate": runs.rate}
+            row |= {"dead_after": round(statistics.fmean(dead), 1)}
             row |= mean_and_spread("accuracy", runs.accuracies(data.test))
             curves[name] = runs.curve(lambda point: point.scores.accuracy)
         rows.append(row)
@@ -164,7 +164,7 @@ def initialization(config: StudyConfig) -> None:
         config,
         "initialization",
         title=f"First weights of {DEPTH} hidden ReLU layers; no accuracy: diverged at every rate",
-        columns={"signal": "×", "gradient": "×", "update_ratio": "", **units, "learning_rate": ""},
+        columns={"signal": "×", "gradient": "×", "update_ratio": "", **units},
         rows=rows,
         seen=_seen_initialization(rows),
         started=started,

@@ -13,8 +13,9 @@ from my_llm import cli, ledger
 from my_llm.errors import ConfigError, NotFiniteError
 from stage1_mlp import experiments
 from stage1_mlp.models.layers import INITIALIZERS
-from stage1_mlp.models.losses import LOSSES
+from stage1_mlp.models.losses import LOSSES, cross_entropy
 from stage1_mlp.models.mlp import MLP, MLPConfig
+from stage1_mlp.models.optimizers import SGD
 from stage1_mlp.studies import StudyConfig, common, regularization, report, shape, training, trials
 
 OURS = [name for name, module in experiments.STUDIES.items() if module in ("training", "regularization", "shape")]
@@ -129,6 +130,21 @@ def test_training_learns_a_simple_rule_and_repeats_itself():
     assert ends[0][-1].scores.accuracy > 95 and ends[0][-1].train_loss < ends[0][0].train_loss
 
 
+def test_an_epoch_shows_every_example_once():
+    split, seen = rule_data(96), []
+
+    def remember(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        seen.append(logits.detach())
+        return cross_entropy(logits, target)
+
+    model = MLP(MLPConfig(3, (), 2))
+    frozen = SGD(model.parameters(), lr=0.0)
+    steps = common.train_dense(model, split, frozen, max_steps=3, seed=0, batch_size=32, loss=remember)
+    assert len(list(steps)) == 3
+    expected = model(split.x).detach()
+    torch.testing.assert_close(torch.cat(seen).sort(dim=0).values, expected.sort(dim=0).values)
+
+
 def test_scoring_leaves_the_mode_as_it_was_and_uses_no_dropout():
     split = rule_data()
     model = MLP(MLPConfig(3, (50,), 2, dropout=0.5)).train()
@@ -194,13 +210,21 @@ def test_the_gradient_that_examine_hears_is_that_of_the_activation():
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_update_ratios_grow_with_the_learning_rate():
+def test_dead_units_are_zero_for_every_example():
+    layers = [torch.tensor([[0.0, 0.0, 1.0], [0.0, 2.0, 3.0]]), torch.zeros(2, 5)]
+    assert shape.dead_units(layers) == pytest.approx((100 / 3 + 100) / 2)  # one unit of three, five of five
+
+
+def test_update_ratios_are_the_change_over_the_weights():
     data = regularization.few_examples(common.load_dense(StudyConfig(dataset="python_docs")))
     assert len(data.train.y) == regularization.FEW
-    slow, fast = (
-        shape.update_ratios(common.new_mlp(data, 0, hidden=(7,)), data, rate, 0, steps=1) for rate in (0.01, 0.1)
-    )
-    assert fast == pytest.approx([10 * ratio for ratio in slow], rel=1e-3) and slow[0] > 0
+    measured = shape.update_ratios(common.new_mlp(data, 0, hidden=(7, 5)), data, 0.1, 0, steps=1)
+    model = common.new_mlp(data, 0, hidden=(7, 5))
+    before = [block.linear.weight.detach().clone() for block in model.hidden]  # pyright: ignore
+    for _ in common.train_dense(model, data.train, SGD(model.parameters(), lr=0.1), max_steps=1, seed=0):
+        after = [block.linear.weight.detach() for block in model.hidden]  # pyright: ignore
+        assert measured == pytest.approx([float((new - old).norm() / old.norm()) for old, new in zip(before, after)])
+    assert min(measured) > 0
 
 
 def test_inputs_of_the_initialisation_study_have_mean_square_one():

@@ -25,7 +25,9 @@ def tiny_corpus() -> TextClassification:
     topics = ("Goal team Match coach", "Share bank PROFIT price")
     examples = []
     for i in range(180):
-        words = rng.choices(topics[i % 2].split(), k=5) + rng.choices("the a of in day said".split(), k=6 + i % 5)
+        words = rng.choices(topics[i % 2].split(), k=5) + rng.choices(
+            ["the", "a", "of", "in", "day", "said"], k=6 + i % 5
+        )
         examples.append(Example(" ".join(rng.sample(words, len(words))), i % 2))
     return TextClassification(
         "tiny", ("sport", "money"), examples[:120], examples[120:140], examples[140:], "rule", "0"
@@ -186,7 +188,7 @@ def test_both_searches_start_at_the_same_weights_and_see_the_same_loss():
     task = small_task()
     model, twin = search.new_model(task, 3), search.new_model(task, 3)
     vector = torch.nn.utils.parameters_to_vector(model.parameters()).detach().double().numpy()
-    direct = float(cross_entropy(twin(task.x), task.y).mean())
+    direct = cross_entropy(twin(task.x), task.y).mean().item()
     assert search.loss_of_vector(model, task)(vector) == pytest.approx(direct, abs=1e-6)
     assert search.by_gradient(twin, task, 30)[1][0] == pytest.approx(direct, abs=1e-6)
 
