@@ -28,11 +28,11 @@ def sheet(charts: int, *, width: float = 4.0, height: float = 3.4, title: str = 
 
 
 def save(figure: Figure, name: str) -> None:
-    """Write docs/figures/stage1_<name>.png, in 64 colours to keep it small; the same drawing, the same bytes."""
+    """Write docs/figures/stage1_<name>.png, in 128 colours to keep it small; the same drawing, the same bytes."""
     drawn, written = io.BytesIO(), io.BytesIO()
     with matplotlib.rc_context(LOOK):
         figure.savefig(drawn, format="png")
-    Image.open(drawn).convert("RGB").quantize(64).save(written, format="png", optimize=True)
+    Image.open(drawn).convert("RGB").quantize(128).save(written, format="png", optimize=True)
     path = figure_path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, written.getvalue())

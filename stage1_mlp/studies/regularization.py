@@ -31,7 +31,8 @@ def batch_norm(config: StudyConfig) -> None:
     """Does batch normalisation allow higher learning rates and deeper networks, or would scaled inputs do the same?"""
     started = time.perf_counter()
     raw, steps = load_dense(config), steps_of(config, 200)
-    cases = {"without": (raw, "none"), "scaled_inputs": (with_unit_variance(raw), "none"), "with": (raw, "batch")}
+    cases = {"without": (raw, "none"), "scaled": (with_unit_variance(raw), "none"), "with": (raw, "batch")}
+    names = {"without": "neither", "scaled": "inputs scaled", "with": "batch normalisation"}
     rates = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
     rows: list[Row] = []
     figure, charts = sheet(2)
@@ -40,7 +41,7 @@ def batch_norm(config: StudyConfig) -> None:
         for case, (data, normalization) in cases.items():
             shape = {"hidden": (64,) * depth, "normalization": normalization}
             runs = fair_runs(config, trainer(data, steps, shape, optimizer=Momentum), rates)
-            curves[case] = (list(runs.tried), list(runs.tried.values()))
+            curves[names[case]] = (list(runs.tried), list(runs.tried.values()))
             good = [rate for rate, score in runs.tried.items() if score >= max(runs.tried.values()) - 2]
             scores = mean_and_spread("accuracy", runs.accuracies(data.test))
             row = {"case": f"{case}_{depth}", "hidden_layers": depth, **scores, "learning_rate": runs.rate}
@@ -49,7 +50,7 @@ def batch_norm(config: StudyConfig) -> None:
         lines(chart, curves, title=title, xlabel="learning rate", ylabel="validation accuracy (%)", mark="o")
         chart.set_xscale("log")
     charts[1].sharey(charts[0])
-    charts[1].legend(fontsize=8, frameon=False, title="batch normalisation")
+    charts[1].legend(fontsize=8, frameon=False)
     save(figure, "batch_norm")
     units = {"hidden_layers": "", "accuracy": "%", "accuracy_sd": "%"}
     finish(
@@ -73,7 +74,7 @@ def _seen_batch_norm(found: dict[str, Row]) -> str:
         f"batch normalisation changes the best score by {gain('with', 1):+.1f} points in one hidden layer and by "
         f"{gain('with', 8):+.1f} in eight, where learning rates from {on['good_from']:g} to {on['good_to']:g} are "
         f"good; inputs scaled to mean square 1, without any normalisation, change it by "
-        f"{gain('scaled_inputs', 1):+.1f} and {gain('scaled_inputs', 8):+.1f}"
+        f"{gain('scaled', 1):+.1f} and {gain('scaled', 8):+.1f}"
     )
 
 

@@ -90,7 +90,8 @@ def show_table(title: str, columns: Mapping[str, str], rows: Sequence[Mapping[st
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("case", title=title, title_justify="left")
+    table = Table(title=title, title_justify="left")
+    table.add_column("case", overflow="fold")
     shown = [key for key in columns if not key.endswith("_sd")]
     for key in shown:
         unit = f" ({columns[key]})" if columns[key] else ""

@@ -50,11 +50,11 @@ def depth_width(config: StudyConfig) -> None:
             row = {"case": f"{depth}x{width}" if depth else "linear", "hidden_layers": depth, "width": width}
             row |= mean_and_spread("accuracy", runs.accuracies(data.test))
             row["parameters"] = sum(parameter.numel() for parameter in runs.models[0].parameters())
-            rows.append({**row, "cpu_seconds": round(seconds, 2), "learning_rate": runs.rate})
+            rows.append({**row, "cpu_seconds": round(seconds, 2)})
     _draw_depth_width(rows)
     best, linear = max(rows, key=lambda row: row["accuracy"]), rows[0]
     deep = max((row for row in rows if row["hidden_layers"] == 8), key=lambda row: row["accuracy"])
-    units = {"accuracy": "%", "accuracy_sd": "%", "parameters": "", "cpu_seconds": "s", "learning_rate": ""}
+    units = {"accuracy": "%", "accuracy_sd": "%", "parameters": "", "cpu_seconds": "s"}
     finish(
         config,
         "depth_width",

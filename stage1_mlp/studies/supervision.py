@@ -143,7 +143,7 @@ def supervision(config: StudyConfig) -> None:
         for way in ways:
             row |= mean_and_spread(way.replace("-", "_"), accuracies[way, labels])
     plots.curves(
-        {way: (LABELS, [float(np.mean(accuracies[way, labels])) for labels in LABELS]) for way in ways},
+        {way: (list(LABELS), [float(np.mean(accuracies[way, labels])) for labels in LABELS]) for way in ways},
         figure_path("supervision"),
         title="What a label is worth depends on what else one learns from",
         xlabel="labelled texts of each class",

@@ -40,6 +40,7 @@ from stage1_mlp.studies.drawing import save, sheet
 from stage1_mlp.studies.limits import SlotMLP
 
 CHARACTERS = 12  # that the writer sees
+BAG_RATE, WINDOW_RATE = 0.0007, 0.01
 TAGS = ("small", "Capital", "CAPITALS")
 
 
@@ -51,13 +52,14 @@ class Answer(NamedTuple):
     shown: Any
 
 
-def fit(config: StudyConfig, model: nn.Module, split: Split, seed: int, loss: ClassLoss = cross_entropy) -> None:
-    """The same training for all four."""
-    steps = steps_of(config, 600)
-    optimizer, schedule = Adam(model.parameters(), 0.003), cosine(steps, steps // 20)
-    for _ in train_dense(
-        model, split, optimizer, max_steps=steps, seed=seed, loss=loss, batch_size=256, schedule=schedule
-    ):
+def fit(
+    config: StudyConfig, model: nn.Module, split: Split, seed: int, rate: float, loss: ClassLoss = cross_entropy
+) -> None:
+    """The same training for all four, but for the learning rate: a bag of words overfits where windows still learn."""
+    steps = steps_of(config, 1500)
+    optimizer, schedule = Adam(model.parameters(), rate), cosine(steps, steps // 20)
+    run = train_dense(model, split, optimizer, max_steps=steps, seed=seed, loss=loss, batch_size=256, schedule=schedule)
+    for _ in run:
         pass
 
 
@@ -71,7 +73,7 @@ def regression(config: StudyConfig, data: Dense, seed: int) -> Answer:
     centre, scale = train.mean(), train.std()
     model = MLP(MLPConfig(len(data.words), (64,), 1))
     with torch.enable_grad():
-        fit(config, model, Split(data.train.x, (train - centre) / scale), seed, squared_error)
+        fit(config, model, Split(data.train.x, (train - centre) / scale), seed, BAG_RATE, squared_error)
     predicted = model(data.test.x) * scale + centre
     return Answer(
         float((test - train.median()).abs().mean()), float((test - predicted).abs().mean()), (test, predicted)
@@ -81,7 +83,7 @@ def regression(config: StudyConfig, data: Dense, seed: int) -> Answer:
 def classification(config: StudyConfig, data: Dense, seed: int) -> Answer:
     """Output: a probability for each class. Loss: cross-entropy. Score: the share of right answers in percent."""
     model = MLP(MLPConfig(len(data.words), (64,), len(data.corpus.labels)))
-    fit(config, model, data.train, seed)
+    fit(config, model, data.train, seed, BAG_RATE)
     most_frequent = int(data.train.y.mode().values)
     p = model(data.test.x[:1]).detach().softmax(dim=1)[0]
     guess = 100 * float((data.test.y == most_frequent).float().mean())
@@ -103,7 +105,7 @@ def generation(config: StudyConfig, data: Dense, seed: int) -> Answer:
     alphabet = "".join(character for character, _ in Counter(text).most_common(80))
     train, test = windows(text, alphabet), windows(other[:50_000], alphabet)
     model = SlotMLP(len(alphabet), CHARACTERS, len(alphabet) + 1)
-    fit(config, model, train, seed)
+    fit(config, model, train, seed, WINDOW_RATE)
     frequency = torch.bincount(train.y, minlength=len(alphabet) + 1) + 1.0
     surprise = -(frequency / frequency.sum()).log()[test.y]
     guess = perplexity(float(surprise.sum()), len(test.y))
@@ -148,7 +150,7 @@ def structure(config: StudyConfig, data: Dense, seed: int) -> Answer:
     )
     train, test = tagged_words(train_texts, data.words), tagged_words(test_texts, data.words)
     model = SlotMLP(len(data.words), 5, len(TAGS))
-    fit(config, model, joined(train), seed)
+    fit(config, model, joined(train), seed, WINDOW_RATE)
     whole = 100 * statistics.fmean(evaluate(model, sentence).accuracy == 100 for sentence in test)
     answer = joined(test)
     guess = 100 * float((answer.y == answer.y.mode().values).float().mean())

@@ -1,6 +1,7 @@
 """The studies of limits, learning, search and baselines run on a tiny corpus, and what their claims rest on holds."""
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ def tiny_corpus() -> TextClassification:
 
 
 @pytest.fixture
-def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A ledger and a corpus of their own."""
     monkeypatch.setenv("MY_LLM_RESULTS", str(tmp_path / "results"))
     monkeypatch.setattr(common, "load", lambda name: tiny_corpus())
