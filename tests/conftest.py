@@ -1,6 +1,7 @@
 """What every test can count on: no network, no file outside a temporary folder, the same random numbers every time."""
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -37,3 +38,11 @@ def real_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("MY_LLM_DATA names no folder of real corpora")
     return Path(folder).resolve()
+
+
+@pytest.fixture(autouse=True)
+def ordinary_floats():
+    """A script that ran inside a test has told the processor to take the smallest numbers for 0; hypothesis needs them."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
