@@ -42,7 +42,7 @@ def real_data() -> Path:
 
 @pytest.fixture(autouse=True)
 def ordinary_floats():
-    """A script that ran inside a test has told the processor to take the smallest numbers for 0; hypothesis needs them."""
+    """A script that ran inside a test has told the processor to take tiny numbers for 0; hypothesis needs them."""
     yield
     if "torch" in sys.modules:
         sys.modules["torch"].set_flush_denormal(False)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from stage1_mlp.models.mlp import MLP
-from stage1_mlp.models.optimizers import Adam, Momentum
+from stage1_mlp.models.optimizers import Adam, AdamW, Momentum
 from stage1_mlp.studies.common import (
     Dense,
     StudyConfig,
@@ -21,7 +21,7 @@ from stage1_mlp.studies.common import (
     with_unit_variance,
 )
 from stage1_mlp.studies.drawing import save, sheet
-from stage1_mlp.studies.trials import Point, Runs, fair_runs, trainer
+from stage1_mlp.studies.trials import Runs, Train, fair_runs, trainer
 
 FEW = 1000  # training examples of the studies of over-fitting
 Row = dict[str, Any]
@@ -48,9 +48,8 @@ def batch_norm(config: StudyConfig) -> None:
             rows.append({**row, "good_from": min(good), "good_to": max(good)})
         title = "one hidden layer" if depth == 1 else f"{depth} hidden layers"
         lines(chart, curves, title=title, xlabel="learning rate", ylabel="validation accuracy (%)", mark="o")
-        chart.set_xscale("log")
-    charts[1].sharey(charts[0])
-    charts[1].legend(fontsize=8, frameon=False)
+        chart.set(xscale="log", ylim=(-3, 100))  # 0: the training diverged
+    charts[0].legend(fontsize=8, frameon=False, loc="lower left")
     save(figure, "batch_norm")
     units = {"hidden_layers": "", "accuracy": "%", "accuracy_sd": "%"}
     finish(
@@ -137,12 +136,16 @@ def overfitting(config: StudyConfig) -> None:
     full, steps, rate = load_dense(config), steps_of(config, 400), 0.003
     few, shape = few_examples(full), {"hidden": (128,)}
 
-    def l2(strength: float, seed: int) -> tuple[MLP, list[Point]]:
-        return trainer(few, steps, shape, optimizer=partial(Adam, weight_decay=strength))(rate, seed)
+    def decayed(optimizer: type[Adam]) -> Train:
+        """What is tried is the strength λ; the learning rate stays."""
+        return lambda strength, seed: trainer(few, steps, shape, optimizer=partial(optimizer, weight_decay=strength))(
+            rate, seed
+        )
 
     runs = {
         "nothing": fair_runs(config, trainer(few, steps, shape), [rate]),
-        "l2": fair_runs(config, l2, (0.00003, 0.0001, 0.0003, 0.001, 0.003)),
+        "l2": fair_runs(config, decayed(Adam), (0.0003, 0.001, 0.003, 0.01)),
+        "weight_decay": fair_runs(config, decayed(AdamW), (0.3, 1.0, 3.0, 10.0)),
         "dropout": fair_runs(config, trainer(few, steps, {**shape, "dropout": 0.8}), [rate]),
         "all_data": fair_runs(config, trainer(full, steps, shape), [rate]),
     }
@@ -170,18 +173,23 @@ def overfitting(config: StudyConfig) -> None:
 
 def _draw_overfitting(runs: dict[str, Runs], stop: float, few: int, full: int) -> None:
     """Training against validation loss, one chart for each case, all with the same axes."""
-    titles = {"nothing": f"{few:,} texts, no remedy", "l2": f"L2, λ = {runs['l2'].rate:g}", "dropout": "dropout 0.8"}
-    figure, charts = sheet(len(runs), width=3.1)
+    titles = {
+        "nothing": f"{few:,} texts, no remedy",
+        "l2": f"L2 in the loss, λ = {runs['l2'].rate:g}",
+        "weight_decay": f"AdamW, λ = {runs['weight_decay'].rate:g}",
+        "dropout": "dropout 0.8",
+        "all_data": f"{full:,} texts, no remedy",
+    }
+    figure, charts = sheet(len(runs), width=2.6)
     for chart, (case, trials) in zip(charts, runs.items(), strict=True):
         curves = {
             "training": trials.curve(lambda point: point.train_loss),
             "validation": trials.curve(lambda point: point.scores.loss),
         }
-        title, ylabel = titles.get(case, f"{full:,} texts, no remedy"), "" if chart is not charts[0] else "loss (nats)"
-        lines(chart, curves, title=title, xlabel="step", ylabel=ylabel)
+        lines(chart, curves, title=titles[case], xlabel="step", ylabel="" if chart is not charts[0] else "loss (nats)")
         chart.sharey(charts[0])
     charts[0].axvline(stop, color="#009E73", linewidth=1)
     words = {"color": "#009E73", "fontsize": 8, "transform": charts[0].get_xaxis_transform()}  # y: share of the height
     charts[0].text(stop, 0.95, " early stopping", **words)
-    charts[0].legend(fontsize=8, frameon=False, loc="center right")
+    charts[1].legend(fontsize=8, frameon=False)
     save(figure, "overfitting")

@@ -92,8 +92,8 @@ def _draw_depth_width(rows: list[Row]) -> None:
 class Health:
     """What flows through a network before it has learned anything, layer by layer."""
 
-    activations: list[Float[Tensor, "N F"]]
-    gradients: list[Float[Tensor, "N F"]]
+    activations: list[Float[Tensor, "N _"]]
+    gradients: list[Float[Tensor, "N _"]]
     """∂L/∂activation, for the loss summed over the examples"""
 
 
@@ -114,7 +114,7 @@ def examine(model: MLP, split: Split) -> Health:
     return Health([output.detach() for output in outputs], gradients)
 
 
-def dead_units(activations: list[Float[Tensor, "N F"]]) -> float:
+def dead_units(activations: list[Float[Tensor, "N _"]]) -> float:
     """Share of hidden units, in percent, that are 0 for every example; a ReLU unit of that kind has no gradient."""
     return 100 * statistics.fmean(float((layer == 0).all(dim=0).float().mean()) for layer in activations)
 
