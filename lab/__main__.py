@@ -20,7 +20,7 @@ COMMANDS = {
     "report": Command("write the report of the last tour again", "report:main"),
     "doctor": Command("print what a bug report needs, and what to mend", "doctor:main"),
     "tables": Command("write the numbers of results/ into the pages; --check only looks", "tables:main"),
-    "milestones": Command("train and score the milestones of the README over three seeds", "milestones:main"),
+    "milestones": Command("train and score the milestones of the README over several seeds", "milestones:main"),
     "bench": Command("measure speed on this machine", "bench:main"),
     "bench-reliability": Command("kill, damage, deceive: the long run", "bench:reliability"),
     "check": Command("layout, lint, types, architecture, stale tables", "__main__:check"),

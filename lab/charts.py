@@ -13,13 +13,6 @@ Number = int | float
 Points = Sequence[tuple[Number, Number]]
 
 
-def smooth(points: Points, pieces: int = 100) -> Points:
-    """Means over up to about `pieces` equal stretches: a readable curve out of thousands of steps."""
-    size = max(len(points) // pieces, 1)
-    groups = [points[i : i + size] for i in range(0, len(points), size)]
-    return [(group[-1][0], sum(y for _, y in group) / len(group)) for group in groups]
-
-
 def line_chart(title: str, series: Sequence[tuple[str, Points]], *, x_name: str, percent: bool = False) -> str:
     """Curves over the same x.
 

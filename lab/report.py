@@ -101,7 +101,7 @@ def stage_section(stop: dict[str, Any]) -> str:
 
 def read_lines(folder: Path) -> list[dict[str, Any]]:
     """The run's metrics.jsonl."""
-    from my_llm.run import read_metrics
+    from my_llm.journal import read_metrics
 
     return read_metrics(folder)
 

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from lab.charts import bars, confusion, line_chart, smooth
+from lab.charts import bars, confusion, line_chart
 from lab.page import both, commands, data, heading, paragraph, rows, tiles
 from lab.verdict import verdict
+from my_llm.plots import smooth
 
 Scores = dict[str, Any]  # what evaluate.py --report wrote
 LONGEST_TEXT = 320
@@ -63,7 +64,7 @@ def summary(scores: Scores, facts: dict[str, Any]) -> str:
         "that the network had never seen.",
         f"文本：{data(scores['data'])}（{data(scores['source'])}）。得分来自 {scores['n']:,} 条它从未见过的测试文本。",
     )
-    return top + source + verdict("stage1_mlp", facts["data"]["name"], scores["accuracy"], scores["n"], guess)
+    return top + source + verdict("stage1_mlp", facts["data"], scores["accuracy"], scores["n"], guess)
 
 
 def learning(metrics: list[dict[str, Any]]) -> str:
@@ -91,18 +92,18 @@ def learning(metrics: list[dict[str, Any]]) -> str:
 
 def observed(final_loss: float, checks: list[dict[str, Any]]) -> str:
     """What the curves show, said from the numbers."""
-    last, best = checks[-1], max(checks, key=lambda line: line["accuracy"])
+    last = checks[-1]
     lowest = min(checks, key=lambda line: line["validation_loss"])
     english = (
         "The loss is how surprised the network is by the right answer. It ended at "
         f"{last['validation_loss']:.3f} nats on validation texts and at {final_loss:.3f} on training texts, where "
         "dropout and smoothed labels make the task harder. "
-        f"The best accuracy came at step {best['step'] + 1:,}, and that network was kept. "
+        f"The validation loss was lowest at step {lowest['step'] + 1:,}, and that network was kept. "
     )
     chinese = (
         f"损失是网络对正确答案的惊讶程度。结束时，验证文本上为 {last['validation_loss']:.3f} 奈特；训练文本上为 "
         f"{final_loss:.3f} 奈特，那里有 Dropout 和标签平滑，任务更难。"
-        f"最高准确率出现在第 {best['step'] + 1:,} 步，保留的就是那个网络。"
+        f"验证损失在第 {lowest['step'] + 1:,} 步最低，保留的就是那时的网络。"
     )
     if last["validation_loss"] > 1.02 * lowest["validation_loss"]:
         english += f"From step {lowest['step'] + 1:,} on the validation loss rises again: that is over-fitting."

@@ -1,18 +1,19 @@
 """Is this run normal? The question that a learner asks after every training, answered from the results ledger."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from lab.page import data, paragraph
 from my_llm.ledger import read, results_folder
 
 
-def verdict(stage: str, corpus: str, accuracy: float, n: int, guess: float) -> str:
+def verdict(stage: str, corpus: Mapping[str, str], accuracy: float, n: int, guess: float) -> str:
     """A paragraph that says whether an accuracy is what is to be expected.
 
     Args:
         stage: Whose recorded score to compare with.
-        corpus: Its name in the catalog.
+        corpus: Its name in the catalog and the sha256 of its text.
         accuracy: The share of right answers, 0 … 1.
         n: How many answers were given.
         guess: The share that is right without any learning.
@@ -33,10 +34,12 @@ def verdict(stage: str, corpus: str, accuracy: float, n: int, guess: float) -> s
     )
 
 
-def recorded(stage: str, corpus: str) -> dict[str, Any] | None:
-    """The row of results/<stage>/milestones.json for the corpus."""
+def recorded(stage: str, corpus: Mapping[str, str]) -> dict[str, Any] | None:
+    """The row of results/<stage>/milestones.json for the corpus, if it was made from the very same text and split."""
     path = results_folder() / stage / "milestones.json"
-    return next((row for row in read(path)["rows"] if row["case"] == corpus), None) if path.exists() else None
+    content = read(path) if path.exists() else {"rows": [], "sha256": ""}
+    same = corpus["sha256"] in content["sha256"].split()
+    return next((row for row in content["rows"] if same and row["case"] == corpus["name"]), None)
 
 
 def expected_band(known: dict[str, Any] | None, accuracy: float, n: int, guess: float) -> tuple[float, float, str, str]:

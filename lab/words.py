@@ -22,6 +22,7 @@ CHINESE: dict[str, str] = {
     # the footnote
     "seed": "种子",
     "seeds": "种子",
+    "splits": "划分数",
     "cores": "核",
     "made by rule": "由规则生成",
     # tasks and metrics

@@ -13,13 +13,15 @@ Saving goes through files.py: a kill, a full disk or a lost connection at any mo
 
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from my_llm.device import world
 from my_llm.errors import CheckpointError
 from my_llm.files import write_atomically
 
@@ -94,6 +96,25 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], path: Path | s
         if other.is_floating_point() and not torch.isfinite(other).all():
             raise CheckpointError(f"weight {name} is not finite", got=path)
     model.load_state_dict(dict(weights))
+
+
+@contextmanager
+def parts_of(path: Path | str) -> Iterator[None]:
+    """Around the use of a checkpoint's content: what does not fit together becomes one line."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError, AssertionError) as error:
+        cause = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
+        raise CheckpointError(f"the parts of the checkpoint do not fit together ({cause})", got=path) from None
+
+
+def random_states() -> list[dict[str, Tensor]]:
+    """The state of every process, in the order of the ranks; every process must call it."""
+    if world() == 1:
+        return [random_state()]
+    states: list[Any] = [None] * world()
+    torch.distributed.all_gather_object(states, random_state())
+    return states
 
 
 def random_state() -> dict[str, Tensor]:

@@ -7,13 +7,16 @@ answers without importing torch: scripts import heavy things inside the function
 import contextlib
 import dataclasses
 import io
+import math
 import os
+import shlex
+import subprocess
 import sys
 import tomllib
 import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from my_llm.device import Precision
 from my_llm.errors import ConfigError, NotFiniteError, UserError, nearest
@@ -38,6 +41,8 @@ class BaseConfig:
     threads: int = 0
     """CPU threads; 0: one per core"""
 
+    ranges: ClassVar[dict[str, tuple[float, float]]] = {"seed": (0, 2**63 - 1), "threads": (0, 1024)}
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig(BaseConfig):
@@ -50,6 +55,8 @@ class TrainingConfig(BaseConfig):
     resume: Path | None = None
     """run directory (or last.pt) to continue exactly where it stopped"""
 
+    ranges: ClassVar[dict[str, tuple[float, float]]] = {**BaseConfig.ranges, "max_steps": (0, math.inf)}
+
 
 def main(config_class: type[Config], run: Callable[[Config], int | None]) -> None:
     """Parse sys.argv, run, and exit with the code that tells how it went."""
@@ -60,6 +67,9 @@ def execute(config_class: type[Config], run: Callable[[Config], int | None], arg
     """The exit code of `run(config)`: 0 fine, 2 a user's mistake, 3 not finite, 130 stopped by hand."""
     from my_llm.device import prepare_matrix_path
 
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a µ that the terminal cannot show is no reason to stop
     try:
         config = parse(config_class, arguments)
         prepare_matrix_path()
@@ -79,25 +89,25 @@ def parse(config_class: type[Config], arguments: Sequence[str]) -> Config:
     """The dataclass filled from `--config FILE` first and the flags second.
 
     Raises:
-        ConfigError: an unknown flag or key (the nearest one is named), a value of the wrong type, an invalid choice.
+        ConfigError: an unknown flag or key (the nearest one is named), a value of the wrong type or out of the class's
+            `ranges` (name → smallest and largest value), an invalid choice.
     """
-    import tyro
-
     names = [field.name for field in dataclasses.fields(config_class)]  # pyright: ignore[reportArgumentType]
     for argument in arguments:
         if argument.startswith("--") and argument != "--":
             flag = argument[2:].split("=")[0].replace("-", "_")
             if flag not in ("help", *names) and flag.removeprefix("no_") not in names:
                 _refuse("unknown flag", f"--{flag}", [f"--{name}" for name in names])
-    errors = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(errors):
-            from_file = _flags_from_file(_config_path(arguments), names)
-            return tyro.cli(config_class, args=[*from_file, *arguments], use_underscores=True)
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        raise ConfigError(_first_sentence(errors.getvalue()), next_step="see --help") from None
+    path = _config_path(arguments)
+    from_file = _flags_from_file(path, names)
+    if from_file:
+        _read_flags(config_class, from_file, f"in {path}: ")  # alone first: a mistake in the file is called one
+    config = _read_flags(config_class, [*from_file, *arguments])
+    for name, (low, high) in getattr(config_class, "ranges", {}).items():
+        value = getattr(config, name)
+        if not low <= value <= high or math.isinf(value):
+            raise ConfigError(f"--{name} is out of range", got=value, valid=f"{low} to {high}")
+    return config
 
 
 def to_toml(config: object) -> str:
@@ -118,6 +128,25 @@ def to_plain(config: Any) -> dict[str, Any]:
 def printable(text: str) -> str:
     """Text from a model or a file, safe for a terminal: without control characters and changes of writing direction."""
     return "".join(c for c in text if c in "\n\t" or not (unicodedata.category(c) in ("Cc", "Cs") or c in DIRECTIONS))
+
+
+def command_line(parts: Sequence[object]) -> str:
+    """A command as one would type it on this system."""
+    words = [str(part) for part in parts]
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
+
+
+def _read_flags(config_class: type[Config], flags: list[str], where: str = "") -> Config:
+    import tyro
+
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            return tyro.cli(config_class, args=flags, use_underscores=True)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise ConfigError(where + _first_sentence(errors.getvalue()), next_step="see --help") from None
 
 
 def _complain(line: str, code: int) -> int:

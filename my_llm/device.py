@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -132,19 +133,25 @@ def measure_bandwidth(megabytes: int = 256) -> float:
 
 
 def choose_device(name: str) -> "torch.device":
-    """'auto' takes CUDA, then Apple's MPS, then the CPU; under torchrun each rank takes its own GPU."""
+    """'auto' takes CUDA where there is one, else the CPU; under torchrun each rank takes its own GPU.
+
+    Apple's MPS is taken on request only: it lacks operators that the classifiers need.
+    """
     import torch
 
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
-        name = next(kind for kind in ("cuda", "mps", "cpu") if available[kind])
+        name = "cuda" if available["cuda"] else "cpu"
     kind = name.split(":")[0]
     if not available.get(kind, False):
         valid = ["auto", *(kind for kind, there in available.items() if there)]
         raise ConfigError("device not available here", got=name, valid=valid)
     if kind == "cuda" and ":" not in name:
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-    return torch.device(name)
+        name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+    try:
+        return torch.device(name)
+    except RuntimeError:
+        raise ConfigError("not a device", got=name, valid="auto, cpu, cuda, cuda:1, mps") from None
 
 
 def set_threads(threads: int) -> None:
@@ -162,6 +169,8 @@ def set_up(device: str, threads: int, seed: int) -> "torch.device":
     import torch
 
     chosen = choose_device(device)
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
     set_threads(threads)
     torch.set_flush_denormal(True)  # numbers below 1e-38 count as 0: they are noise, and slow where a CPU traps on them
     seed_everything(seed)
@@ -212,7 +221,19 @@ def join_world(device: "torch.device") -> None:
     import torch.distributed as dist
 
     if world() > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+
+
+@contextlib.contextmanager
+def first_process_first() -> Iterator[None]:
+    """Process 0 goes through the block alone, then the others: it downloads, they find what it fetched."""
+    import torch.distributed as dist
+
+    if rank() > 0:
+        dist.barrier()
+    yield
+    if rank() == 0 and world() > 1:
+        dist.barrier()
 
 
 # --- what the machine is ----------------------------------------------------------------------------------------------

@@ -156,6 +156,13 @@ def histograms(groups: Mapping[str, ArrayLike], path: Path, *, title: str, colum
             axes.tick_params(labelbottom=True)
 
 
+def smooth(points: Sequence[tuple[float | int, float]], pieces: int = 200) -> list[tuple[float, float]]:
+    """Means over up to `pieces` or so equal stretches: a readable curve out of thousands of steps."""
+    size = max(len(points) // pieces, 1)
+    groups = [points[i : i + size] for i in range(0, len(points), size)]
+    return [(float(group[-1][0]), sum(y for _, y in group) / len(group)) for group in groups]
+
+
 def short(value: SupportsFloat) -> str:
     """A number for people: three or four digits, thousands apart."""
     size = abs(value := float(value))

@@ -11,13 +11,14 @@ class Progress:
 
     def __init__(self) -> None:
         self._terminal = sys.stderr.isatty()
-        self._shown = self._started = time.perf_counter()
+        self._shown = self._started = 0.0
         self._first: int | None = None
 
     def show(self, step: Step, max_steps: int) -> None:
         """Show the step if the last one shown is old enough."""
-        self._first = step.index if self._first is None else self._first
         now = time.perf_counter()
+        if self._first is None:  # the clock starts after the first step: loading the text is not training
+            self._first, self._shown, self._started = step.index, now, now
         if now - self._shown < (0.2 if self._terminal else 10):
             return
         self._shown, done = now, step.index + 1

@@ -17,7 +17,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import shlex
 import signal
 import sys
 import time
@@ -29,10 +28,11 @@ import torch
 from torch import nn
 
 from my_llm import checkpoint
-from my_llm.cli import TrainingConfig, parse, to_toml
+from my_llm.cli import TrainingConfig, command_line, parse, to_toml
 from my_llm.device import environment, rank, world
 from my_llm.errors import CheckpointError, ConfigError, NotFiniteError
 from my_llm.files import write_atomically
+from my_llm.journal import Journal, read_metrics
 from my_llm.progress import Progress
 from my_llm.training import Step
 
@@ -62,6 +62,7 @@ class Run(Generic[C]):
         self._content: checkpoint.Content = {}
         self._better = False
         self._signals, self._handlers = 0, {}
+        self._journal: Journal | None = None
         self._earlier_seconds, self._started = 0.0, time.perf_counter()
 
     @classmethod
@@ -83,19 +84,19 @@ class Run(Generic[C]):
                 raise CheckpointError("nothing to resume", got=config.resume, valid="a run directory with config.toml")
             return cls(folder, _resumed_config(folder, config), published, resuming=True)
         name = config.run_name or publish.removesuffix(".pt")
-        if Path(name).name != name or name in (".", ".."):
-            raise ConfigError("--run_name must be a plain name", got=name, valid="no slashes, not . or ..")
+        if Path(name).name != name or name in (".", "..") or not name.isprintable():
+            raise ConfigError("--run_name must be a plain name", got=name, valid="no slashes, not . or .., printable")
         return cls(home() / "runs" / stage / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}", config, published)
 
     def __enter__(self) -> "Run[C]":
-        with contextlib.suppress(ValueError):  # signals reach the main thread only
-            self._handlers = {s: signal.signal(s, self._on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if isinstance(error, NotFiniteError) and rank() == 0:  # the weights are those before the bad step: keep them
-            report = {"report": str(error), "model": self._model.state_dict()}
+            report = {"report": str(error), "model": self._model.state_dict(), "progress": {"seconds": self.seconds()}}
             checkpoint.save(self.folder / "not_finite.pt", {**self._content, **report})
+        if self._journal is not None:
+            self._journal.close()
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
@@ -119,32 +120,49 @@ class Run(Generic[C]):
         self._model, self._optimizer, self.max_steps = model, optimizer, max_steps
         self._content = {"kind": kind, "data": dict(data), **parts}
         last = self.folder / "last.pt"
-        start = 0
-        if self.resuming and last.exists():  # a run killed before its first save starts again
-            content = checkpoint.load(last, kind)
+        start = self._restore(last, kind, data) if self.resuming and last.exists() else 0
+        if rank() == 0:
+            if not self.resuming:
+                self._create_folder()
+            for litter in self.folder.glob(".*.tmp"):  # half-written files of a run that was killed
+                litter.unlink(missing_ok=True)
+            self._journal = Journal(self.folder, start)
+            facts = {**environment(), "command": command_line(sys.argv), "data": dict(data), "processes": world()}
+            write_atomically(self.folder / "environment.json", json.dumps(facts, indent=2).encode())
+        with contextlib.suppress(ValueError):  # signals reach the main thread only
+            self._handlers = {s: signal.signal(s, self._on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
+        return start
+
+    def _restore(self, last: Path, kind: str, data: Mapping[str, str]) -> int:
+        """Continue from last.pt; a run that was killed before its first save has none and starts again."""
+        content = checkpoint.load(last, kind)
+        with checkpoint.parts_of(last):
             if content["data"]["sha256"] != data["sha256"]:
                 raise CheckpointError(
                     f"{last} was trained on another text", got=data["name"], valid=content["data"]["name"]
                 )
-            checkpoint.load_weights(model, content["model"], last)
-            optimizer.load_state_dict(content["optimizer"])
-            checkpoint.restore_random_state(content["random"])
-            start, self.best = content["progress"]["step"], content["progress"]["best"]
-            self._earlier_seconds = content["progress"]["seconds"]
-        if rank() == 0:
-            if not self.resuming:
-                self._create_folder()
-            self._open_metrics(start)
-            facts = {**environment(), "command": shlex.join(sys.argv), "data": dict(data), "processes": world()}
-            write_atomically(self.folder / "environment.json", json.dumps(facts, indent=2).encode())
-        return start
+            if len(content["random"]) != world():
+                raise CheckpointError("number of processes differs", got=world(), valid=str(len(content["random"])))
+            checkpoint.load_weights(self._model, content["model"], last)
+            self._optimizer.load_state_dict(content["optimizer"])
+            checkpoint.restore_random_state(content["random"][rank()])
+            self.best, self._earlier_seconds = content["progress"]["best"], content["progress"]["seconds"]
+            step = content["progress"]["step"]
+            if not 0 <= step <= self.max_steps:
+                raise ValueError("step")
+            return step
 
     def log(self, step: Step) -> None:
         """Write the step's line and show progress."""
         self._write({"step": step.index, "loss": step.loss, "lr": step.lr, "grad_norm": step.grad_norm,
-                     "targets_per_second": round(step.tokens_per_second)})  # fmt: skip
+                     "tokens_per_second": round(step.tokens_per_second)})  # fmt: skip
         if rank() == 0:
             self.progress.show(step, self.max_steps)
+
+    def say(self, text: str) -> None:
+        """Print a line, once for all processes."""
+        if rank() == 0:
+            self.progress.line(text)
 
     def due(self, step: Step, every: int) -> bool:
         """True after every `every` steps and after the last one."""
@@ -159,41 +177,48 @@ class Run(Generic[C]):
         if before is None or now is None or (now < before if lower_is_better else now > before):
             self.best = {"step": step.index, "scores": dict(scores)}
             self._better = True
-        if rank() == 0:
-            shown = "  ".join(f"{name} {value:.4g}" for name, value in scores.items())
-            mark = "  best so far" if self._better else ""
-            self.progress.line(f"step {step.index + 1}/{self.max_steps}  {shown}{mark}")
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in scores.items())
+        mark = "  best so far" if self._better and best else ""
+        self.say(f"step {step.index + 1}/{self.max_steps}  {shown}{mark}")
 
     def save(self, step: Step) -> None:
         """Write last.pt, and best.pt and the published copy if the newest evaluation was the best."""
+        random = checkpoint.random_states()  # of all processes, so all of them come here
         if rank() != 0:
             return
         content = {**self._content, "model": self._model.state_dict()}
         content["progress"] = {"step": step.index + 1, "best": self.best, "seconds": self.seconds()}
         if self._better:
             checkpoint.save(self.folder / "best.pt", content)
-            write_atomically(self.published, (self.folder / "best.pt").read_bytes())
+            self._publish()
             self._better = False
-        resume = {"optimizer": self._optimizer.state_dict(), "random": checkpoint.random_state()}
+        resume = {"optimizer": self._optimizer.state_dict(), "random": random}
         checkpoint.save(self.folder / "last.pt", {**content, **resume})
 
     def stop_if_asked(self, step: Step) -> None:
         """The last line of the loop's body: after a Ctrl-C or SIGTERM, save and raise Stopped."""
         if self._asked_to_stop() and step.index + 1 < self.max_steps:
             self.save(step)
-            command = shlex.join(["python", sys.argv[0], "--resume", str(self.folder)])
+            many = ["torchrun", "--standalone", f"--nproc_per_node={world()}"]
+            command = command_line([*(["python"] if world() == 1 else many), sys.argv[0], "--resume", self.folder])
             done = f"stopped after step {step.index + 1} of {self.max_steps}, all saved"
             raise Stopped(f"{done}; continue with: {command}")
 
+    def _publish(self) -> None:
+        """Make this run's best model the one that the commands use."""
+        write_atomically(self.published, (self.folder / "best.pt").read_bytes())
+
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """Draw curves.png and write summary.json."""
+        """Draw curves.png, write summary.json, and publish the best model, as the newest run to end."""
         if rank() != 0:
             return
-        from my_llm.plots import curves
+        self._publish()
+        from my_llm.plots import curves, smooth
 
         lines = read_metrics(self.folder)
         losses = [(line["step"], line["loss"]) for line in lines if "loss" in line]
-        series = {"training loss": _smooth(losses)}
+        means = smooth(losses)
+        series = {"training loss": ([x for x, _ in means], [y for _, y in means])}
         for name in sorted({name for line in lines for name in line if name.endswith("_loss")}):
             points = [(line["step"], line[name]) for line in lines if name in line]
             series[name.replace("_", " ")] = ([x for x, _ in points], [y for _, y in points])
@@ -219,19 +244,9 @@ class Run(Generic[C]):
                 ) from None
         write_atomically(self.folder / "config.toml", _settings(self.config).encode())
 
-    def _open_metrics(self, start: int) -> None:
-        """Keep the lines of the steps before `start`; a torn last line and half-written files go."""
-        for litter in self.folder.glob(".*.tmp"):
-            litter.unlink(missing_ok=True)
-        path = self.folder / "metrics.jsonl"
-        kept = [json.dumps(line) + "\n" for line in read_metrics(self.folder) if line["step"] < start]
-        write_atomically(path, "".join(kept).encode())
-        self._metrics = path.open("a", encoding="utf-8")
-
     def _write(self, line: Mapping[str, Any]) -> None:
-        if rank() == 0:
-            self._metrics.write(json.dumps(line) + "\n")
-            self._metrics.flush()
+        if self._journal is not None:
+            self._journal.write(line)
 
     def _on_signal(self, number: int, frame: object) -> None:
         self._signals += 1
@@ -248,15 +263,6 @@ class Run(Generic[C]):
         return bool(flag > 0)
 
 
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The whole lines of metrics.jsonl; a line torn by a kill ends the list."""
-    path, lines = folder / "metrics.jsonl", []
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    with contextlib.suppress(json.JSONDecodeError):
-        lines.extend(json.loads(line) for line in text.splitlines())
-    return lines
-
-
 def _settings(config: TrainingConfig) -> str:
     lines = to_toml(config).splitlines(keepends=True)
     return "".join(line for line in lines if line.split(" = ")[0] not in NOT_PART_OF_A_RUN)
@@ -269,11 +275,5 @@ def _resumed_config(folder: Path, config: C) -> C:
     for name, value in vars(config).items():
         if name not in MAY_CHANGE_ON_RESUME and value not in (getattr(default, name), getattr(saved, name)):
             raise ConfigError(f"--{name} cannot change on resume", got=value, valid=str(getattr(saved, name)))
-    return saved
-
-
-def _smooth(points: list[tuple[int, float]], pieces: int = 200) -> tuple[list[float], list[float]]:
-    """Means over up to 200 equal stretches: a readable curve out of thousands of steps."""
-    size = max(len(points) // pieces, 1)
-    groups = [points[i : i + size] for i in range(0, len(points), size)]
-    return [float(group[-1][0]) for group in groups], [sum(y for _, y in group) / len(group) for group in groups]
+    changed = {name: getattr(config, name) for name in ("device", "threads")}
+    return dataclasses.replace(saved, **{n: value for n, value in changed.items() if value != getattr(default, n)})

@@ -89,9 +89,9 @@ def train_steps(
             with _talk_only_at_the_end(replica, last=micro == accumulate - 1), autocast(precision, device):
                 loss = loss_fn(replica, batch)
                 loss.total.backward()
-            total += loss.total.detach().double().cpu()
+            total += loss.total.detach().cpu().double()
             count += loss.count
-        total, count = _sum_over_ranks(float(total), count, device)
+        total, count = _sum_over_ranks(float(total), count)
         norm = _normalise_and_clip(model, count, clip)
         if not (math.isfinite(total) and math.isfinite(norm)):
             raise NotFiniteError(_diagnosis(model, index, accumulate, total / count, norm))
@@ -105,9 +105,9 @@ def _talk_only_at_the_end(replica: nn.Module, last: bool):
     return replica.no_sync() if isinstance(replica, DistributedDataParallel) and not last else nullcontext()
 
 
-def _sum_over_ranks(total: float, count: int, device: torch.device) -> tuple[float, int]:
+def _sum_over_ranks(total: float, count: int) -> tuple[float, int]:
     if world() > 1:
-        sums = torch.tensor([total, count], dtype=torch.float64, device=device)
+        sums = torch.tensor([total, count], dtype=torch.float64)
         torch.distributed.all_reduce(sums)
         total, count = sums[0].item(), int(sums[1].item())
     assert count > 0, "a step without a single target"
@@ -131,10 +131,12 @@ def _diagnosis(model: nn.Module, index: int, accumulate: int, loss: float, norm:
     """One line for the user: where it happened and which parameters' gradients are bad."""
     named = [(name, parameter.grad) for name, parameter in model.named_parameters() if parameter.grad is not None]
     bad = [name for name, gradient in named if not torch.isfinite(gradient).all()]
-    weights = math.sqrt(sum(float(parameter.detach().double().square().sum()) for parameter in model.parameters()))
+    weights = math.sqrt(
+        sum(float(parameter.detach().cpu().double().square().sum()) for parameter in model.parameters())
+    )
     last = (index + 1) * accumulate - 1
     return (
-        f"loss or gradient is not finite at step {index}, batches {index * accumulate} to {last}: loss {loss}, "
+        f"loss or gradient is not finite at step {index + 1}, batches {index * accumulate} to {last}: loss {loss}, "
         f"gradient norm {norm}, weight norm {weights:.3g}, not finite: {', '.join(bad[:4]) or 'the loss only'}; "
         "the update was not made; next: lower --lr, or set --clip 1"
     )

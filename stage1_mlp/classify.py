@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -12,13 +12,14 @@ from torch import Tensor
 
 from my_llm import checkpoint, metrics
 from my_llm.data.catalog import Example
-from my_llm.errors import CheckpointError
+from my_llm.device import Precision, autocast, resolve_precision
 from my_llm.training import Loss
 from stage1_mlp.data import Batch, NgramBags, NgramFeatures, select
 from stage1_mlp.models import TextClassifier, TextClassifierConfig, cross_entropy
 
 KIND = "stage1_mlp/text_classifier"
 CHUNK = 1024  # texts at a time: enough to keep the products busy, few enough for any memory
+SUSPECTS = 200  # n-grams of a text that may be its reasons, the heaviest ones
 
 
 def fit_features(examples: Sequence[Example], max_features: int) -> NgramFeatures:
@@ -32,12 +33,15 @@ def encode(features: NgramFeatures, examples: Sequence[Example]) -> tuple[NgramB
 
 
 @torch.inference_mode()
-def logits_of(model: TextClassifier, bags: NgramBags) -> Float[Tensor, "B C"]:
+def logits_of(
+    model: TextClassifier, bags: NgramBags, precision: Literal["fp32", "bf16"] = "fp32"
+) -> Float[Tensor, "B C"]:
     """Logits of any number of texts, in evaluation mode, on the CPU; the model's mode is put back afterwards."""
     training, device, size = model.training, model.bias.device, len(bags.offsets)
     model.eval()
     parts = [select(bags, torch.arange(start, min(start + CHUNK, size))) for start in range(0, size, CHUNK)]
-    logits = [model(*(tensor.to(device) for tensor in part)).float().cpu() for part in parts]
+    with autocast(precision, device):
+        logits = [model(*(tensor.to(device) for tensor in part)).float().cpu() for part in parts]
     model.train(training)
     return torch.cat(logits) if logits else torch.empty(0, model.config.classes)
 
@@ -50,13 +54,14 @@ def classification_loss(model: torch.nn.Module, batch: Batch, label_smoothing: f
 
 
 def scores(logits: Float[Tensor, "B C"], labels: Int[Tensor, "B"], name: str) -> dict[str, float]:
-    """Mean loss in nats as <name>_loss, accuracy and macro-F1 as fractions."""
+    """Mean loss in nats as <name>_loss, accuracy and macro-F1 as fractions; a name other than "validation" stays."""
+    prefix = "" if name == "validation" else f"{name}_"
     predicted, truth = logits.argmax(dim=1).numpy(), labels.numpy()
     confusion = metrics.confusion_matrix(predicted, truth, logits.shape[1])
     return {
         f"{name}_loss": float(cross_entropy(logits, labels).mean()),
-        "accuracy": metrics.accuracy(predicted, truth),
-        "macro_f1": metrics.macro_f1(confusion),
+        f"{prefix}accuracy": metrics.accuracy(predicted, truth),
+        f"{prefix}macro_f1": metrics.macro_f1(confusion),
     }
 
 
@@ -75,43 +80,54 @@ class Classifier:
 
     def __init__(self, model: TextClassifier, features: NgramFeatures, labels: Sequence[str], facts: Mapping[str, Any]):
         self.model, self.features, self.labels, self.facts = model.eval(), features, tuple(labels), facts
+        self.precision: Literal["fp32", "bf16"] = "fp32"
 
     @classmethod
-    def load(cls, path: Path, device: torch.device) -> "Classifier":
+    def load(cls, path: Path, device: torch.device, precision: Precision = "auto") -> "Classifier":
         """Read a checkpoint that train.py wrote.
 
         Raises:
             CheckpointError: missing, damaged, of another kind, or with parts that do not fit together.
         """
         content = checkpoint.load(path, KIND)
-        features, labels = NgramFeatures.from_state(content["features"]), content["labels"]
-        shape = content["model_config"]
-        model = TextClassifier(TextClassifierConfig(**{**shape, "hidden": tuple(shape["hidden"])}))
-        if (len(features), len(labels)) != (model.config.features, model.config.classes):
-            raise CheckpointError("features, labels and model do not fit together", got=path)
-        checkpoint.load_weights(model, content["model"], path)
-        facts = {key: content[key] for key in ("data", "settings", "progress")}
-        return cls(model.to(device), features, labels, facts)
+        with checkpoint.parts_of(path):
+            features, labels = NgramFeatures.from_state(content["features"]), content["labels"]
+            shape = TextClassifierConfig(
+                **{**content["model_config"], "hidden": tuple(content["model_config"]["hidden"])}
+            )
+            if (len(features), len(labels)) != (shape.features, shape.classes):
+                raise ValueError("features, labels and model differ")
+            model = TextClassifier(shape)
+            checkpoint.load_weights(model, content["model"], path)
+            classifier = cls(
+                model.to(device), features, labels, {k: content[k] for k in ("data", "settings", "progress")}
+            )
+        classifier.precision = resolve_precision(precision, device)
+        return classifier
+
+    def logits(self, bags: NgramBags) -> Float[Tensor, "B C"]:
+        """Logits in the classifier's precision."""
+        return logits_of(self.model, bags, self.precision)
 
     @torch.inference_mode()
     def probabilities(self, texts: Sequence[str]) -> Float[Tensor, "B C"]:
         """The probability of each class for each text."""
-        return logits_of(self.model, self.features.encode(texts)).softmax(dim=1)
+        return self.logits(self.features.encode(texts)).softmax(dim=1)
 
     def reasons(self, text: str, count: int = 5) -> list[Reason]:
         """The n-grams without which the probability of the answer would fall most: each is left out once."""
         bag = self.features.encode([text])
-        n = len(bag.ids)
+        n, suspects = len(bag.ids), bag.weights.argsort(descending=True, stable=True)[:SUSPECTS]
         if n == 0:
             return []
-        rest = torch.arange(n).repeat(n, 1)[~torch.eye(n, dtype=torch.bool)]  # (n · (n-1),) row i holds all but i
-        offsets = torch.arange(n) * (n - 1)
-        without = NgramBags(bag.ids[rest], offsets, bag.weights[rest])
-        before = logits_of(self.model, bag).softmax(dim=1)[0]
+        kept = torch.arange(n) != suspects[:, None]  # (S, n), row s holds all but suspect s
+        rest = torch.arange(n).expand_as(kept)[kept]  # (S · (n-1),)
+        without = NgramBags(bag.ids[rest], torch.arange(len(suspects)) * (n - 1), bag.weights[rest])
+        before = self.logits(bag).softmax(dim=1)[0]
         answer = before.argmax()
-        drops = before[answer] - logits_of(self.model, without).softmax(dim=1)[:, answer]
-        order = drops.argsort(descending=True)[:count].tolist()
-        return [Reason(self.names[bag.ids[i]], float(drops[i])) for i in order if drops[i] > 0]
+        drops = before[answer] - self.logits(without).softmax(dim=1)[:, answer]
+        order = drops.argsort(descending=True, stable=True)[:count].tolist()
+        return [Reason(self.names[bag.ids[suspects[i]]], float(drops[i])) for i in order if drops[i] > 0]
 
     def evidence(self, count: int = 10) -> dict[str, list[tuple[str, float]]]:
         """For each class the n-grams that speak loudest for it.
@@ -119,7 +135,7 @@ class Classifier:
         Each n-gram is read as a text of its own; its voice is the class's logit above the mean of the other classes'.
         """
         ids = torch.arange(len(self.features))
-        logits = logits_of(self.model, NgramBags(ids, ids, torch.ones(len(ids))))  # (V, C)
+        logits = self.logits(NgramBags(ids, ids, torch.ones(len(ids))))  # (V, C)
         others = (logits.sum(dim=1, keepdim=True) - logits) / max(len(self.labels) - 1, 1)
         voice, loudest = (logits - others).topk(min(count, len(ids)), dim=0)  # (K, C)
         return {

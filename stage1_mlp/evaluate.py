@@ -6,10 +6,11 @@ recall, F1, the confusion matrix, the latency, and the mistakes that the model w
 
 import dataclasses
 import json
+import math
 import statistics
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from my_llm.cli import BaseConfig, main, printable
 
@@ -35,6 +36,8 @@ class EvaluateConfig(BaseConfig):
     plot: Path | None = None
     """also draw the confusion matrix to this PNG file"""
 
+    ranges: ClassVar[dict[str, tuple[float, float]]] = {**BaseConfig.ranges, "worst": (0, math.inf)}
+
 
 def run(config: EvaluateConfig) -> None:
     """Load, score, time, print."""
@@ -45,7 +48,7 @@ def run(config: EvaluateConfig) -> None:
     from stage1_mlp.classify import Classifier
 
     device = set_up(config.device, config.threads, config.seed)
-    classifier = Classifier.load(config.model_path, device)
+    classifier = Classifier.load(config.model_path, device, config.precision)
     trained_on, settings = classifier.facts["data"], classifier.facts["settings"]
     corpus = load(config.dataset or trained_on["name"], split_seed=settings["split_seed"])
     if corpus.labels != classifier.labels:
@@ -53,10 +56,11 @@ def run(config: EvaluateConfig) -> None:
             "the corpus has other classes than the model", got=", ".join(corpus.labels), valid=classifier.labels
         )
     examples: list[Example] = getattr(corpus, config.split)
-    facts = measure(classifier, examples)
+    facts = measure(classifier, examples, max(config.worst, 10))
     facts |= {
         "data": corpus.name, "source": corpus.source, "sha256": corpus.sha256, "split": config.split,
         "same_text_as_trained": corpus.sha256 == trained_on["sha256"],
+        "learnt_from": config.split == "train" or (config.split == "validation" and settings["final"]),
     }  # fmt: skip
     show(facts, config.worst)
     if config.report is not None:
@@ -71,7 +75,7 @@ def run(config: EvaluateConfig) -> None:
         print(f"figure      {config.plot}")
 
 
-def measure(classifier: "Classifier", examples: "list[Example]") -> dict[str, Any]:
+def measure(classifier: "Classifier", examples: "list[Example]", worst: int) -> dict[str, Any]:
     """Everything that can be said about a classifier on labelled texts, as plain data; fractions lie in 0 … 1."""
     from my_llm import metrics
 
@@ -106,7 +110,7 @@ def measure(classifier: "Classifier", examples: "list[Example]") -> dict[str, An
         "train_seconds": classifier.facts["progress"]["seconds"],
         "parameters": sum(parameter.numel() for parameter in classifier.model.parameters()),
         "right": shown([i for i in by_sureness if predicted[i] == truth[i]][:5]),
-        "wrong": shown([i for i in by_sureness if predicted[i] != truth[i]][:10]),
+        "wrong": shown([i for i in by_sureness if predicted[i] != truth[i]][:worst]),
         "words": {label: [[w, v] for w, v in words] for label, words in classifier.evidence().items()},
     }  # fmt: skip
 
@@ -156,6 +160,8 @@ def show(facts: dict[str, Any], worst: int) -> None:
     print(f"latency     {facts['latency_batch_us']:.0f} µs a text in batches of 256, ", end="")
     print(f"{facts['latency_single_ms']:.2f} ms alone, text in, label out")
     print(f"data        {facts['source']}")
+    if facts["learnt_from"]:
+        print("note        the model has learnt from these very texts: this is no test")
     if not facts["same_text_as_trained"]:
         print("note        the text differs from the one that the model was trained on")
 

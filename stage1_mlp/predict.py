@@ -37,7 +37,8 @@ def run(config: PredictConfig) -> None:
     from my_llm.device import set_up
     from stage1_mlp.classify import Classifier
 
-    classifier = Classifier.load(config.model_path, set_up(config.device, config.threads, config.seed))
+    device = set_up(config.device, config.threads, config.seed)
+    classifier = Classifier.load(config.model_path, device, config.precision)
     if config.interactive:
         converse(classifier)
         return

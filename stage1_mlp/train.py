@@ -5,8 +5,9 @@ read. The best model is the one with the lowest loss on validation texts; the te
 """
 
 import dataclasses
+import math
 from functools import partial
-from typing import Literal
+from typing import ClassVar, Literal
 
 from my_llm.cli import TrainingConfig, main, to_plain
 
@@ -48,12 +49,18 @@ class TrainConfig(TrainingConfig):
     max_features: int = 30_000
     """how many words and word pairs are known, the most frequent ones first"""
 
+    ranges: ClassVar[dict[str, tuple[float, float]]] = {
+        **TrainingConfig.ranges, "split_seed": (0, 2**31), "epochs": (1, math.inf), "batch_size": (1, math.inf),
+        "lr": (1e-12, 1e12), "warmup": (0, 1), "clip": (0, math.inf), "accumulate": (1, math.inf),
+        "dropout": (0, 0.999), "label_smoothing": (0, 1), "max_features": (1, math.inf),
+    }  # fmt: skip
+
 
 def run(config: TrainConfig) -> None:
     """Load, encode, train, keep the best."""
     from my_llm.data.batches import batches_per_epoch
     from my_llm.data.catalog import load
-    from my_llm.device import rank, resolve_precision, set_up, world
+    from my_llm.device import first_process_first, rank, resolve_precision, set_up, world
     from my_llm.run import Run
     from my_llm.schedules import SCHEDULES
     from my_llm.training import train_steps
@@ -64,7 +71,8 @@ def run(config: TrainConfig) -> None:
     with Run.open("stage1_mlp", config, publish="best_model.pt") as run:
         config = run.config
         device = set_up(config.device, config.threads, config.seed)
-        corpus = load(config.dataset, split_seed=config.split_seed)
+        with first_process_first():
+            corpus = load(config.dataset, split_seed=config.split_seed)
         examples = corpus.train + (corpus.validation if config.final else [])
         features = fit_features(examples, config.max_features)
         bags, labels = encode(features, examples)
@@ -77,8 +85,8 @@ def run(config: TrainConfig) -> None:
         per_epoch = max(batches_per_epoch(len(examples), config.batch_size) // config.accumulate, 1)
         max_steps = config.max_steps or config.epochs * per_epoch
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        run.progress.line(f"{corpus.source}: {len(examples):,} texts to learn from")
-        run.progress.line(f"{len(features):,} n-grams, {parameters:,} parameters")
+        run.say(f"{corpus.source}: {len(examples):,} texts to learn from")
+        run.say(f"{len(features):,} n-grams, {parameters:,} parameters")
 
         loss_fn = partial(classification_loss, label_smoothing=config.label_smoothing)
         start = run.attach(

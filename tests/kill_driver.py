@@ -124,9 +124,9 @@ def normal(value):
 
 
 def metrics(folder: Path) -> list[dict]:
-    from my_llm.run import read_metrics
+    from my_llm.journal import read_metrics
 
-    return [{k: v for k, v in line.items() if k != "targets_per_second"} for line in read_metrics(folder)]
+    return [{k: v for k, v in line.items() if k != "tokens_per_second"} for line in read_metrics(folder)]
 
 
 if __name__ == "__main__":

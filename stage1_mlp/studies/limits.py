@@ -181,7 +181,7 @@ def long_inputs(config: StudyConfig) -> None:
     for case, (reader, last) in cases.items():
         train = find_the_colour([i % last for i in range(4000)], rng)
         runs = np.array([scores(config, reader, 8, train, tests, seed) for seed in seeds_of(config)])  # (seeds, 16)
-        curves[f"{reader}\ntrained on words 1-{last}"] = (list(range(1, 17)), runs.mean(axis=0).tolist())
+        curves[f"{reader}, learned on 1-{last}"] = (list(range(1, 17)), runs.mean(axis=0).tolist())
         parts = {"at_1_4": runs[:, :4], "at_5_8": runs[:, 4:8], "at_9_16": runs[:, 8:]}
         row = {"case": case}
         for name, part in parts.items():
@@ -191,7 +191,7 @@ def long_inputs(config: StudyConfig) -> None:
         curves,
         figure_path("long_inputs"),
         title="Each of 8 word slots learns for itself, and the ninth word has none",
-        xlabel="position of the deciding word",
+        xlabel="position of the word that decides",
         ylabel="test accuracy (%), guessing: 25",
     )
     wide, narrow, bag = rows

@@ -104,7 +104,7 @@ def genetic(config: StudyConfig) -> None:
     plots.panels(
         charts,
         figure_path("genetic"),
-        xlabel=f"evaluations of the loss (a gradient counts as {GRADIENT_COST})",
+        xlabel="evaluations of the loss",
         ylabel="best training loss so far (nats)",
         title="The more weights, the more a gradient is worth",
     )

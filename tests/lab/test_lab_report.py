@@ -69,7 +69,7 @@ class Page(HTMLParser):
 def a_tour(folder: Path, monkeypatch: pytest.MonkeyPatch, problem: str = "") -> dict[str, Any]:
     """What a tour leaves, with hostile text wherever text can come from."""
     monkeypatch.setenv("MY_LLM_RESULTS", str(folder / "results"))
-    lines = [{"step": i, "loss": 2 / (i + 1), "lr": 0.1, "grad_norm": 1.0, "targets_per_second": 9} for i in range(250)]
+    lines = [{"step": i, "loss": 2 / (i + 1), "lr": 0.1, "grad_norm": 1.0, "tokens_per_second": 9} for i in range(250)]
     lines += [{"step": i, "validation_loss": 1 / (i + 1), "accuracy": 0.9, "macro_f1": 0.9} for i in (100, 249)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (folder / "environment.json").write_text(json.dumps(FACTS))
@@ -147,17 +147,17 @@ def test_a_run_is_judged_by_the_recorded_score(
     monkeypatch.setenv("MY_LLM_RESULTS", str(tmp_path))
     (tmp_path / "stage1_mlp").mkdir()
     row = {"case": "bbc_news", "score": 98.0, "spread": 0.2}
-    (tmp_path / "stage1_mlp" / "milestones.json").write_text(json.dumps({"rows": [row]}))
-    assert words in verdict("stage1_mlp", "bbc_news", accuracy, 420, 0.24)
+    (tmp_path / "stage1_mlp" / "milestones.json").write_text(json.dumps({"rows": [row], "sha256": "d0 d1"}))
+    assert words in verdict("stage1_mlp", {"name": "bbc_news", "sha256": "d1"}, accuracy, 420, 0.24)
     # 2 · √(0.981 · 0.019 / 420) = 1.33 % of luck, 2 · 0.2 of seeds: 98.0 ± 1.7
     if accuracy == 0.981:
-        assert "96.3–99.7&nbsp;%" in verdict("stage1_mlp", "bbc_news", accuracy, 420, 0.24)
+        assert "96.3–99.7&nbsp;%" in verdict("stage1_mlp", {"name": "bbc_news", "sha256": "d1"}, accuracy, 420, 0.24)
 
 
 def test_without_a_recorded_score_a_run_is_judged_by_guessing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MY_LLM_RESULTS", str(tmp_path))
-    assert "looks normal" in verdict("stage1_mlp", "my_texts", 0.6, 100, 0.24)
-    assert "lower than it should" in verdict("stage1_mlp", "my_texts", 0.3, 100, 0.24)
+    assert "looks normal" in verdict("stage1_mlp", {"name": "my_texts", "sha256": "d2"}, 0.6, 100, 0.24)
+    assert "lower than it should" in verdict("stage1_mlp", {"name": "my_texts", "sha256": "d2"}, 0.3, 100, 0.24)
 
 
 def test_without_a_tour_there_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

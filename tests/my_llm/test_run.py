@@ -14,7 +14,8 @@ from torch import nn
 from my_llm import checkpoint
 from my_llm.cli import TrainingConfig
 from my_llm.errors import CheckpointError, ConfigError, NotFiniteError
-from my_llm.run import Run, Stopped, read_metrics
+from my_llm.journal import read_metrics
+from my_llm.run import Run, Stopped
 from my_llm.training import Loss, train_steps
 
 STEPS, EVERY = 20, 5
@@ -62,7 +63,7 @@ def train(
 
 
 def without_times(folder: Path) -> list[dict]:
-    return [{k: v for k, v in line.items() if k != "targets_per_second"} for line in read_metrics(folder)]
+    return [{k: v for k, v in line.items() if k != "tokens_per_second"} for line in read_metrics(folder)]
 
 
 def assert_same(a: object, b: object) -> None:
@@ -112,7 +113,7 @@ def test_a_run_leaves_everything_that_it_promises():
 def test_a_stopped_run_continues_as_if_nothing_had_been(at: int, number: int):
     whole = train(Config())
     with pytest.raises(Stopped, match=f"after step {at + 1} of {STEPS}.*--resume"):
-        train(Config(), after=lambda step: os.kill(os.getpid(), number) if step == at else None)
+        train(Config(), after=lambda step: signal.raise_signal(number) if step == at else None)
     stopped = max((f for f in whole.folder.parent.iterdir() if f != whole.folder), key=lambda f: f.stat().st_mtime)
     assert_same_end(whole, train(Config(resume=stopped)))
     assert_same_end(whole, train(Config(resume=stopped / "last.pt")))
@@ -153,7 +154,7 @@ def test_resume_refuses_other_flags_other_texts_and_other_folders(tmp_path: Path
         train(Config(resume=tmp_path / "absent"))
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", ".."])
+@pytest.mark.parametrize("name", ["../x", "a/b", "..", "a\nb", "a\x7f", "a\udcff"])
 def test_a_run_name_cannot_leave_the_folder(name: str):
     with pytest.raises(ConfigError, match="plain name"):
         train(Config(run_name=name))
@@ -164,16 +165,50 @@ def test_nan_keeps_the_last_good_weights_and_a_report():
         train(Config(run_name="nan"), poison=7)
     folder = next((Path(os.environ["MY_LLM_HOME"]) / "runs" / "stage1_mlp").glob("*-nan"))
     content = checkpoint.load(folder / "not_finite.pt", "test")
-    assert "step 7" in content["report"]
+    assert "step 8" in content["report"]
     assert all(torch.isfinite(tensor).all() for tensor in content["model"].values())
     assert checkpoint.load(folder / "last.pt")["progress"]["step"] == 5
+
+
+def test_device_and_threads_may_change_on_resume_and_do():
+    run = train(Config())
+    assert train(Config(resume=run.folder, threads=1, device="cpu")).config.threads == 1
+
+
+def test_a_resumed_run_publishes_its_own_best_model():
+    first = train(Config(run_name="a"))
+    train(Config(run_name="b", lr=0.01))
+    assert first.published.read_bytes() != (first.folder / "best.pt").read_bytes()
+    train(Config(resume=first.folder))
+    assert first.published.read_bytes() == (first.folder / "best.pt").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content.pop("data"),
+        lambda content: content.pop("random"),
+        lambda content: content.update(optimizer={}),
+        lambda content: content["progress"].update(step=-3),
+        lambda content: content["progress"].update(step=999),
+        lambda content: content.update(random=[{"cpu": torch.zeros(3, dtype=torch.uint8)}]),
+        lambda content: content.update(random=content["random"] * 2),
+    ],
+)
+def test_a_whole_checkpoint_with_wrong_parts_is_one_line(damage: Callable[[dict], object]):
+    run = train(Config())
+    content = checkpoint.load(run.folder / "last.pt")
+    damage(content)
+    checkpoint.save(run.folder / "last.pt", content)
+    with pytest.raises(CheckpointError, match=r"do not fit together|number of processes"):
+        train(Config(resume=run.folder))
 
 
 def test_a_second_signal_stops_at_once():
     def twice(step: int) -> None:
         if step == 3:
-            os.kill(os.getpid(), signal.SIGINT)
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
             pytest.fail("went on after the second signal")
 
     with pytest.raises(KeyboardInterrupt, match="at once"):

@@ -60,7 +60,7 @@ def test_accumulation_of_unequal_micro_batches_equals_one_large_batch():
 def test_clipping_scales_the_whole_gradient():
     model, start = small_model(), small_model()
     (step,) = run(model, batch, max_steps=1, clip=0.01, lr=1.0)
-    moved = math.hypot((model.weight - start.weight).norm(), (model.bias - start.bias).norm())
+    moved = math.hypot((model.weight - start.weight).norm().item(), (model.bias - start.bias).norm().item())
     assert step.grad_norm > 0.01
     assert moved == pytest.approx(0.01, abs=1e-12)
 
@@ -100,7 +100,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(poison: float):
 
     good = small_model()
     run(good, batch, max_steps=2)
-    with pytest.raises(NotFiniteError, match=r"at step 2, batches 2 to 2: loss nan.*weight"):
+    with pytest.raises(NotFiniteError, match=r"at step 3, batches 2 to 2: loss nan.*weight"):
         run(model, poisoned)
     assert torch.equal(model.weight, good.weight)
 
