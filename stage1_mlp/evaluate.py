@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 class EvaluateConfig(BaseConfig):
     """Score stage 1's text classifier."""
 
+    threads: int = 1
+    """CPU threads: more help so small a network little, and hurt it on a busy machine; 0: one per core"""
     model_path: Path = Path("checkpoints/best_model.pt")
     """checkpoint that train.py wrote"""
     dataset: str = ""

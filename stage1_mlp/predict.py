@@ -22,6 +22,8 @@ HELP = "Type a text and press Enter. /words: what speaks for each class. /help, 
 class PredictConfig(BaseConfig):
     """Sort texts with stage 1's text classifier."""
 
+    threads: int = 1
+    """CPU threads: more help so small a network little, and hurt it on a busy machine; 0: one per core"""
     model_path: Path = Path("checkpoints/best_model.pt")
     """checkpoint that train.py wrote"""
     text: str = ""

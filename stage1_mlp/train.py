@@ -16,6 +16,8 @@ from my_llm.cli import TrainingConfig, main, to_plain
 class TrainConfig(TrainingConfig):
     """Train stage 1's text classifier: an MLP on a bag of words and word pairs."""
 
+    threads: int = 1
+    """CPU threads: more help so small a network little, and hurt it on a busy machine; 0: one per core"""
     dataset: str = "auto"
     """corpus: ag_news, imdb, bbc_news, movie_reviews, python_docs (always there); auto: bbc_news, else python_docs"""
     split_seed: int = 0
