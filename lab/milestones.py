@@ -39,7 +39,12 @@ MILESTONES: dict[str, list[Milestone]] = {
         Milestone("ag_news", "MLP", "text classification", "AG News", ["--dataset", "ag_news"]),
         Milestone("bbc_news", "MLP", "text classification", "BBC News", ["--dataset", "bbc_news", *FINAL], SPLITS),
         Milestone(
-            "movie_reviews", "MLP", "text classification", "Movie Reviews", ["--dataset", "movie_reviews", *FINAL]
+            "movie_reviews",
+            "MLP",
+            "text classification",
+            "Movie Reviews",
+            ["--dataset", "movie_reviews", *FINAL],
+            SPLITS,
         ),
         Milestone("python_docs", "MLP", "text classification", "Python's docstrings", ["--dataset", "python_docs"]),
     ]
