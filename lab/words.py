@@ -101,6 +101,9 @@ CHINESE: dict[str, str] = {
     "reinforcement": "强化学习",
     "per_text": "每条文本",
     "cpu": "CPU 用时",
+    "features": "特征数",
+    "change": "变化",
+    "chance": "偶然误差",
 }
 UNITS: dict[str, str] = {
     "": "",
@@ -114,12 +117,21 @@ UNITS: dict[str, str] = {
     "MiB": "MiB",
     "×": "倍",
     "words": "词",
+    "points": "百分点",
 }
 VALUES: dict[str, str] = {  # words that stand in the cells; what has no row here is a name and stays as it is
     "nothing": "不加措施",
     "early_stopping": "早停",
     "all_data": "全部数据",
     "linear": "线性",
+    "recipe": "配方",
+    "plain_counts": "原始计数",
+    "presence": "只看有无",
+    "no_weight": "不加权",
+    "one_scale": "不归一化长度",
+    "words_alone": "只用词",
+    "5000_features": "5,000 个特征",
+    "all_plain": "全都不用",
     "with": "有",
     "without": "无",
     "naive_bayes": "朴素贝叶斯",

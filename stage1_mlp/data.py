@@ -2,7 +2,7 @@
 
 An MLP wants inputs of one size, texts come in all lengths. The bag of n-grams is the old way out: one input for each of
 V known words and pairs of neighbours, nearly all of them 0 for any one text, so only the others are stored. Three
-choices make this bag as good as a linear SVM's and better; docs/en/stage1_mlp.md measures each:
+choices shape the bag. docs/en/stage1_mlp.md measures each; on short news only the second one clearly pays:
 
 1. A feature that comes t times counts 1 + log t: the fifth "good" of a review says less than the first.
 2. The weight of an n-gram is how far it leans towards a class, its naive-Bayes log-count ratio, learnt by counting.

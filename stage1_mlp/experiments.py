@@ -27,6 +27,7 @@ STUDIES: dict[str, str] = {
     "batch_norm": "regularization",
     "dropout": "regularization",
     "overfitting": "regularization",
+    "features": "features",
     "genetic": "search",
     "word_order": "limits",
     "long_inputs": "limits",
