@@ -128,7 +128,7 @@ def row_of(milestone: Milestone, runs: list[dict[str, Any]]) -> dict[str, Any]:
         "case": milestone.case,
         "model": milestone.model,
         "task": milestone.task,
-        "data": f"{milestone.data}, {runs[0]['learnt_from']:,} training texts",
+        "data": f"{milestone.data} (train {runs[0]['learnt_from']:,})",
         "metric": "accuracy",
         "score": round(mean("accuracy", 100), 2),
         "spread": round(statistics.stdev(accuracies), 2) if len(runs) > 1 else 0.0,

@@ -120,6 +120,12 @@ UNITS: dict[str, str] = {
     "points": "百分点",
 }
 VALUES: dict[str, str] = {  # words that stand in the cells; what has no row here is a name and stays as it is
+    "every damaged file is refused in one line": "损坏的检查点被一行话拒绝",
+    "the weapons are loaded": "恶意文件确实能执行代码（对照）",
+    "no code in a vocabulary runs": "词表中的代码不被执行",
+    "hostile files are refused": "恶意文件被拒绝",
+    "every truncation is refused": "截断的词表被拒绝",
+    "a killed training resumes to the same bits": "被杀死的训练恢复后逐比特相同",
     "nothing": "不加措施",
     "early_stopping": "早停",
     "all_data": "全部数据",
