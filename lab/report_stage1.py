@@ -1,5 +1,6 @@
 """The report's section on stage 1: what the classifier has learnt, where it errs, what it cost, what comes next."""
 
+import sys
 from typing import Any
 
 from lab.charts import bars, confusion, line_chart
@@ -217,6 +218,9 @@ def limit_and_next() -> str:
         "正是第 2 阶段的内容。",
     )
     tries = [
+        (r".venv\Scripts\activate" if sys.platform == "win32" else "source .venv/bin/activate",
+         both("in the repository's folder: enter the environment that start.py made",
+              "在仓库的文件夹中：进入 start.py 建立的环境")),
         ("cd stage1_mlp", both("where the stage lives", "本阶段所在的文件夹")),
         ("python predict.py --interactive", both("type your own sentence", "输入你自己的句子")),
         ("python train.py --dataset python_docs --hidden 64 64 --activation gelu",

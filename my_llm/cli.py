@@ -106,7 +106,11 @@ def parse(config_class: type[Config], arguments: Sequence[str]) -> Config:
     for name, (low, high) in getattr(config_class, "ranges", {}).items():
         value = getattr(config, name)
         if not low <= value <= high or math.isinf(value):
-            raise ConfigError(f"--{name} is out of range", got=value, valid=f"{low} to {high}")
+            raise ConfigError(
+                f"--{name} is out of range",
+                got=value,
+                valid=f"{low:g} or more" if math.isinf(high) else f"{low:g} to {high:g}",
+            )
     return config
 
 

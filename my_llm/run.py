@@ -83,7 +83,7 @@ class Run(Generic[C]):
             if not (folder / "config.toml").exists():
                 raise CheckpointError("nothing to resume", got=config.resume, valid="a run directory with config.toml")
             return cls(folder, _resumed_config(folder, config), published, resuming=True)
-        name = config.run_name or publish.removesuffix(".pt")
+        name = config.run_name or getattr(config, "dataset", "") or publish.removesuffix(".pt")
         if Path(name).name != name or name in (".", "..") or not name.isprintable():
             raise ConfigError("--run_name must be a plain name", got=name, valid="no slashes, not . or .., printable")
         return cls(home() / "runs" / stage / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}", config, published)
@@ -95,6 +95,7 @@ class Run(Generic[C]):
         if isinstance(error, NotFiniteError) and rank() == 0:  # the weights are those before the bad step: keep them
             report = {"report": str(error), "model": self._model.state_dict(), "progress": {"seconds": self.seconds()}}
             checkpoint.save(self.folder / "not_finite.pt", {**self._content, **report})
+            self.say(f"weights before the bad step: {self.folder / 'not_finite.pt'}")
         if self._journal is not None:
             self._journal.close()
         for number, handler in self._handlers.items():
@@ -178,7 +179,7 @@ class Run(Generic[C]):
             self.best = {"step": step.index, "scores": dict(scores)}
             self._better = True
         shown = "  ".join(f"{name} {value:.4g}" for name, value in scores.items())
-        mark = "  best so far" if self._better and best else ""
+        mark = "  best" if self._better and best else ""
         self.say(f"step {step.index + 1}/{self.max_steps}  {shown}{mark}")
 
     def save(self, step: Step) -> None:

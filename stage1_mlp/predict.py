@@ -15,7 +15,7 @@ from my_llm.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from stage1_mlp.classify import Classifier
 
-HELP = "Type a text and press Enter. /words: what speaks for each class. /help, /quit (or Ctrl-D)."
+HELP = "Type a text, press Enter. /words: what speaks for each class. /help, /quit"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,15 +65,15 @@ def texts_of(config: PredictConfig) -> Iterable[str]:
 def answer(classifier: "Classifier", text: str) -> str:
     """Two lines: the classes with their probabilities, the surest first; and the n-grams that decided."""
     probabilities = classifier.probabilities([text])[0]
-    order = probabilities.argsort(descending=True)[:4].tolist()
+    order = probabilities.argsort(descending=True)[:8].tolist()
     classes = "   ".join(f"{classifier.labels[c]} {100 * probabilities[c]:.1f} %" for c in order)
     reasons = ", ".join(printable(reason.ngram) for reason in classifier.reasons(text))
-    return f"{classes}\n  because of: {reasons or 'no word that it knows'}"
+    return f"{classes}\n  because of: {reasons or 'no word that it knows; this is only its bias'}"
 
 
 def converse(classifier: "Classifier") -> None:
     """Ask until /quit, Ctrl-D or the end of the pipe; Ctrl-C leaves, too."""
-    print(f"Classes: {', '.join(classifier.labels)}. {HELP}")
+    print(f"Classes: {', '.join(classifier.labels)}\n{HELP}")
     for line in lines():
         if line in ("/quit", "/exit"):
             return

@@ -9,7 +9,7 @@ import math
 from functools import partial
 from typing import ClassVar, Literal
 
-from my_llm.cli import TrainingConfig, main, to_plain
+from my_llm.cli import TrainingConfig, command_line, main, to_plain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +112,7 @@ def run(config: TrainConfig) -> None:
         run.finish({"parameters": parameters, "examples": len(examples)})
     if rank() == 0:
         print(f"best model  {run.published}\nrun         {run.folder}")
-        print(f"next        python evaluate.py --model_path {run.published}")
+        print("next        " + command_line(["python", "evaluate.py", "--model_path", run.published]))
 
 
 if __name__ == "__main__":

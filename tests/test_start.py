@@ -105,7 +105,14 @@ def test_ctrl_c_while_installing_leaves_no_stamp_and_exits_130(stand_in: Path):
     (stand_in / "slow").touch()
     line, variables = command(stand_in, "test")
     pipe = subprocess.PIPE
-    with subprocess.Popen(line, env=variables, stdout=pipe, stderr=pipe, encoding="utf-8") as child:
+
+    def hear_ctrl_c() -> (
+        None
+    ):  # a test run in the background may have been told to ignore it, and children inherit that
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    options = {"stdout": pipe, "stderr": pipe, "encoding": "utf-8", "preexec_fn": hear_ctrl_c}
+    with subprocess.Popen(line, env=variables, **options) as child:
         deadline = time.monotonic() + 60
         while not (stand_in / "building").exists() and time.monotonic() < deadline:
             time.sleep(0.05)

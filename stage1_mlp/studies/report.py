@@ -74,7 +74,8 @@ def finish(
         seconds=time.perf_counter() - started,
     )
     show_table(title, columns, rows)
-    print(f"table   {path}\nfigure  {figure_path(name)}\nseen    {seen}\n")
+    print(f"table   {path}\nfigure  {figure_path(name)}\nseen    {seen}")
+    print("note    these two files are published; git checkout results docs/figures brings the old ones back\n")
 
 
 def command_of(config: StudyConfig, name: str, *, needs_text: bool) -> str:
