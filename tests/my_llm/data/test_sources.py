@@ -222,4 +222,4 @@ def test_offline_touches_neither_network_nor_pip(server: Server, monkeypatch: py
         obtain("toy", both)
     assert server.ranges == []
     assert "by pip: MY_LLM_OFFLINE is set; by URL: MY_LLM_OFFLINE is set" in caught.value.line()
-    assert "put toy/a.txt into the folder that MY_LLM_DATA names, or use python_docs" in caught.value.line()
+    assert "put toy/a.txt into the folder that MY_LLM_DATA names, or use --dataset python_docs" in caught.value.line()
