@@ -220,5 +220,5 @@ def fetch(corpus: str, sources: tuple[Source, ...], pip_seconds: float) -> Found
     wanted = next((" and ".join(source.paths) for source in sources if isinstance(source, LocalFolder)), "its files")
     raise DataError(
         f"corpus {corpus} is not on this machine and no source is reachable ({'; '.join(reasons)})",
-        next_step=f"put {wanted} into the folder that MY_LLM_DATA names, or use --dataset python_docs (no network needed)",
+        next_step=f"put {wanted} into the folder that MY_LLM_DATA names, or use --dataset python_docs, always here",
     )
