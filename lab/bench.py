@@ -166,7 +166,7 @@ def products() -> list[Row]:
     """The rate of matrix products in both precisions."""
     import torch
 
-    from my_llm.device import measure_matmul
+    from my_llm.machine import measure_matmul
 
     rates = {"fp32": torch.float32, "bf16": torch.bfloat16}
     return [{"case": f"product, {name}", "rate": round(measure_matmul(dtype), 1)} for name, dtype in rates.items()]

@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from my_llm import device
+from my_llm import device, machine
 
 WIDTH = 80
 LABEL = 14
@@ -100,7 +100,7 @@ def processor(facts: Facts) -> str:
     facts["cores"] = os.cpu_count() or 1
     facts["allowed"] = allowed_cores(facts["cores"])
     facts["load"] = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    return f"{device.cpu_name()}, {facts['cores']} cores, of which we may use {facts['allowed']:g}"
+    return f"{machine.cpu_name()}, {facts['cores']} cores, of which we may use {facts['allowed']:g}"
 
 
 def allowed_cores(cores: int) -> float:
@@ -129,16 +129,16 @@ def matrix_path(facts: Facts) -> str:
 def matrix_rate(facts: Facts) -> str:
     import torch
 
-    facts["fp32"], facts["bf16"] = (device.measure_matmul(dtype) for dtype in (torch.float32, torch.bfloat16))
+    facts["fp32"], facts["bf16"] = (machine.measure_matmul(dtype) for dtype in (torch.float32, torch.bfloat16))
     return f"fp32 {facts['fp32']:.0f}, bf16 {facts['bf16']:.0f} GFLOP/s (product of 1,024 x 1,024, best of 0.4 s)"
 
 
 def bandwidth(facts: Facts) -> str:
-    return f"{device.measure_bandwidth():.0f} GB/s reading memory (256 MB, best of 5)"
+    return f"{machine.measure_bandwidth():.0f} GB/s reading memory (256 MB, best of 5)"
 
 
 def memory(facts: Facts) -> str:
-    facts["memory"] = device.memory_gib()
+    facts["memory"] = machine.memory_gib()
     available = Path("/proc/meminfo")
     free = re.search(r"MemAvailable: +(\d+)", available.read_text()) if available.exists() else None
     words = f", {int(free[1]) / 2**20:.1f} GiB free" if free else ""

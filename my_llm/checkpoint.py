@@ -108,13 +108,13 @@ def parts_of(path: Path | str) -> Iterator[None]:
         raise CheckpointError(f"the parts of the checkpoint do not fit together ({cause})", got=path) from None
 
 
-def random_states() -> list[dict[str, Tensor]]:
-    """The state of every process, in the order of the ranks; every process must call it."""
+def of_all_processes(value: Any) -> list[Any]:
+    """The value that each process has, in the order of the ranks; every process must call it."""
     if world() == 1:
-        return [random_state()]
-    states: list[Any] = [None] * world()
-    torch.distributed.all_gather_object(states, random_state())
-    return states
+        return [value]
+    values: list[Any] = [None] * world()
+    torch.distributed.all_gather_object(values, value)
+    return values
 
 
 def random_state() -> dict[str, Tensor]:

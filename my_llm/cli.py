@@ -22,6 +22,10 @@ from my_llm.device import Precision
 from my_llm.errors import ConfigError, NotFiniteError, UserError, nearest
 
 Config = TypeVar("Config")
+Training = TypeVar("Training", bound="TrainingConfig")
+
+NOT_PART_OF_A_RUN = ("config", "resume")  # flags that point to files, not settings
+MAY_CHANGE_ON_RESUME = (*NOT_PART_OF_A_RUN, "device", "threads")
 
 DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # can make a line read as something else
 
@@ -105,7 +109,7 @@ def parse(config_class: type[Config], arguments: Sequence[str]) -> Config:
     config = _read_flags(config_class, [*from_file, *arguments])
     for name, (low, high) in getattr(config_class, "ranges", {}).items():
         value = getattr(config, name)
-        if not low <= value <= high or math.isinf(value):
+        if value is not None and (not low <= value <= high or math.isinf(value)):
             raise ConfigError(
                 f"--{name} is out of range",
                 got=value,
@@ -215,3 +219,23 @@ def _quoted(value: Any) -> str:
 
         return json.dumps(value, ensure_ascii=False)  # a JSON string is a valid TOML basic string
     return repr(value)
+
+
+# --- the flags of a run -----------------------------------------------------------------------------------------------
+
+
+def settings_of(config: TrainingConfig) -> str:
+    """The settings of a run as TOML, without the flags that point to files."""
+    lines = to_toml(config).splitlines(keepends=True)
+    return "".join(line for line in lines if line.split(" = ")[0] not in NOT_PART_OF_A_RUN)
+
+
+def resumed_config(folder: Path, config: Training) -> Training:
+    """The run's own configuration; a flag given beside --resume must not contradict it."""
+    saved = dataclasses.replace(parse(type(config), ["--config", str(folder / "config.toml")]), config=None)
+    default = type(config)()
+    for name, value in vars(config).items():
+        if name not in MAY_CHANGE_ON_RESUME and value not in (getattr(default, name), getattr(saved, name)):
+            raise ConfigError(f"--{name} cannot change on resume", got=value, valid=str(getattr(saved, name)))
+    changed = {name: getattr(config, name) for name in ("device", "threads")}
+    return dataclasses.replace(saved, **{n: value for n, value in changed.items() if value != getattr(default, n)})

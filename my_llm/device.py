@@ -5,7 +5,8 @@ Nothing here imports torch at the top, because `prepare_matrix_path` must run be
 Measured on a 2-core AMD EPYC: torch's fp32 products go through Intel's MKL, which on a CPU that is not Intel's takes
 its slower AVX2 code. MKL asks one function, `mkl_serv_intel_cpu_true`; answering 1 takes products from 185 to 430
 GFLOP/s with the same numbers. The switch is undocumented, so `my-llm doctor` shows it and MY_LLM_MATRIX_PATH=default
-turns it off. Intel and ARM machines need none of this.
+turns it off. Where it cannot be had, `matmul` sends the products that matter most through oneDNN, which has its own
+AVX-512 code. Intel and ARM machines need none of this.
 """
 
 import contextlib
@@ -17,7 +18,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -31,6 +31,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 SHIM_SOURCE = "int mkl_serv_intel_cpu_true(void) { return 1; }\n"
 _matrix_path = "not chosen: torch was loaded first"
+_use_onednn = False
 
 
 def cache_folder() -> Path:
@@ -58,10 +59,13 @@ def cpu_vendor() -> str:
 
 def prepare_matrix_path() -> str:
     """Take the fastest exact fp32 path of this CPU. Call before torch is imported; says what was chosen, in words."""
-    global _matrix_path
+    global _matrix_path, _use_onednn
     wish = os.environ.get("MY_LLM_MATRIX_PATH", "auto")
-    if wish not in ("auto", "default", "shim"):
-        raise ConfigError("MY_LLM_MATRIX_PATH is not known", got=wish, valid=("auto", "default", "shim"))
+    if wish not in ("auto", "default", "shim", "onednn"):
+        raise ConfigError("MY_LLM_MATRIX_PATH is not known", got=wish, valid=("auto", "default", "shim", "onednn"))
+    if wish == "onednn":
+        _use_onednn, _matrix_path = True, "recurrent products through oneDNN (MY_LLM_MATRIX_PATH)"
+        return _matrix_path
     if "torch" in sys.modules:
         return _matrix_path
     amd = sys.platform == "linux" and platform.machine() == "x86_64" and cpu_vendor() == "AuthenticAMD"
@@ -74,6 +78,7 @@ def prepare_matrix_path() -> str:
             "MKL told to use its AVX-512 code on this CPU (undocumented; MY_LLM_MATRIX_PATH=default turns it off)"
         )
     except (OSError, subprocess.SubprocessError) as error:
+        _use_onednn = True
         _matrix_path = f"torch's default, about half the speed on this CPU: {' '.join(str(error).split())}"
     return _matrix_path
 
@@ -81,6 +86,16 @@ def prepare_matrix_path() -> str:
 def matrix_path() -> str:
     """What `prepare_matrix_path` chose."""
     return _matrix_path
+
+
+def matmul(a: "torch.Tensor", b: "torch.Tensor", plus: "torch.Tensor | None" = None) -> "torch.Tensor":
+    """a @ b (+ plus) for matrices outside of autograd, by the fastest exact path of this CPU."""
+    import torch
+
+    if _use_onednn and a.dtype == torch.float32 and a.device.type == "cpu":
+        product = torch.ops.mkldnn._linear_pointwise(a, b.t(), None, "none", [], "")
+        return product if plus is None else product.add_(plus)
+    return a @ b if plus is None else torch.addmm(plus, a, b)
 
 
 def _compiled_shim() -> Path:
@@ -100,33 +115,6 @@ def _compiled_shim() -> Path:
         subprocess.run(command, check=True, capture_output=True, timeout=60)
         os.replace(built, library)  # another process may be doing the same: the last one wins, both are whole
     return library
-
-
-def measure_matmul(dtype: "torch.dtype", size: int = 1024, seconds: float = 0.4) -> float:
-    """The rate of a square product on the CPU in GFLOP/s (2·size³ operations each), best of the runs that fit."""
-    import torch
-
-    a, b = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
-    torch.matmul(a, b)  # the first product pays for set-up
-    best, end = float("inf"), time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        started = time.perf_counter()
-        torch.matmul(a, b)
-        best = min(best, time.perf_counter() - started)
-    return 2 * size**3 / best / 1e9
-
-
-def measure_bandwidth(megabytes: int = 256) -> float:
-    """Memory read bandwidth in GB/s: the sum of a large array, best of five."""
-    import torch
-
-    array = torch.ones(megabytes * 2**18)
-    best = float("inf")
-    for _ in range(5):
-        started = time.perf_counter()
-        array.sum()
-        best = min(best, time.perf_counter() - started)
-    return megabytes * 2**20 / best / 1e9
 
 
 # --- device, threads, precision, seed ---------------------------------------------------------------------------------
@@ -234,40 +222,3 @@ def first_process_first() -> Iterator[None]:
     yield
     if rank() == 0 and world() > 1:
         dist.barrier()
-
-
-# --- what the machine is ----------------------------------------------------------------------------------------------
-
-
-def cpu_name() -> str:
-    """The CPU's marketing name where the system tells it."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
-def memory_gib() -> float | None:
-    """Main memory in GiB, or None where the system does not tell."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return None
-
-
-def environment() -> dict[str, dict]:
-    """Hardware and versions, as plain data, for run directories and the results ledger."""
-    import numpy
-    import torch
-
-    memory = memory_gib()
-    hardware = {
-        "cpu": cpu_name(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "memory_gib": None if memory is None else round(memory, 1),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "matrix_path": matrix_path(),
-    }
-    versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__}
-    return {"hardware": hardware, "versions": {**versions, "system": f"{platform.system()} {platform.machine()}"}}

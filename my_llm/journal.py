@@ -18,7 +18,7 @@ class Journal:
     """
 
     def __init__(self, folder: Path, start: int):
-        kept = [json.dumps(line) + "\n" for line in read_metrics(folder) if line["step"] < start]
+        kept = [json.dumps(line) + "\n" for line in read_metrics(folder) if start and line["step"] < start]
         path = folder / "metrics.jsonl"
         write_atomically(path, "".join(kept).encode())
         self._file = path.open("a", encoding="utf-8", newline="\n")
@@ -43,3 +43,25 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
                 break
             lines.append(line)
     return lines
+
+
+def draw_curves(folder: Path) -> None:
+    """Training loss, smoothed, and every score that ends in _loss → curves.png."""
+    from my_llm.plots import curves, smooth
+
+    lines = read_metrics(folder)
+    losses = smooth([(line["step"], line["loss"]) for line in lines if "loss" in line])
+    series = {"training loss": ([x for x, _ in losses], [y for _, y in losses])}
+    for name in sorted({name for line in lines for name in line if name.endswith("_loss")}):
+        points = [(line["step"], line[name]) for line in lines if name in line]
+        series[name.replace("_", " ")] = ([x for x, _ in points], [y for _, y in points])
+    curves(series, folder / "curves.png", title=folder.name, xlabel="step", ylabel="nats per target")
+
+
+def write_samples(folder: Path) -> None:
+    """What a language model wrote on the way → samples.txt, if it wrote."""
+    texts = [
+        f"--- after {line['step'] + 1} steps\n{line['sample']}\n" for line in read_metrics(folder) if "sample" in line
+    ]
+    if texts:
+        write_atomically(folder / "samples.txt", "\n".join(texts).encode())

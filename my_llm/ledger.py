@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from my_llm.device import environment
 from my_llm.files import write_atomically
+from my_llm.machine import environment
 
 
 def results_folder() -> Path:

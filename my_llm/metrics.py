@@ -1,7 +1,7 @@
 """What the numbers in the tables mean: each metric with its formula and its source. NumPy and the standard library.
 
-Classification: accuracy, confusion matrix, precision, recall, F1. Language models: perplexity, bits per byte.
-Translation: BLEU and chrF, equal to sacrebleu's defaults to the last digit.
+Classification: accuracy, confusion matrix, precision, recall, F1. Tagging: precision, recall, F1 of whole entities.
+Language models: perplexity, bits per byte. Translation: BLEU and chrF, equal to sacrebleu's defaults to the last digit.
 
 A number without its unit says little: a perplexity is per character, per word or per token, and only bits per byte
 compares models with different vocabularies. A BLEU belongs to a test set and a tokenisation.
@@ -11,6 +11,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -67,6 +68,58 @@ def macro_f1(confusion: ArrayLike) -> float:
     if not present.any():
         raise DataError("no examples to score")
     return float(precision_recall_f1(matrix)[2][present].mean())
+
+
+# ---------------------------------------------------------------- entities
+
+
+class EntityScore(NamedTuple):
+    """How well entities were found, as fractions, and how many there are."""
+
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+def entities(tags: Sequence[str]) -> set[tuple[str, int, int]]:
+    """The entities that BIO tags describe, as (kind, first word, word after the last one).
+
+    B-X opens an entity, I-X goes on with it. Tags may be ill-formed, as a model writes them: an I-X that does not
+    continue an X opens one. That is how the conlleval script reads them (Tjong Kim Sang 2002), and with it every paper.
+    Any other tag is a DataError.
+    """
+    found, kind, first = set(), "", 0
+    for position, tag in enumerate([*tags, "O"]):
+        prefix, _, own = tag.partition("-")
+        if tag != "O" and (prefix not in ("B", "I") or not own):
+            raise DataError("not a BIO tag", got=tag, valid="O, B-X, I-X")
+        if kind and (prefix != "I" or own != kind):
+            found.add((kind, first, position))
+            kind = ""
+        if own and not kind:
+            kind, first = own, position
+    return found
+
+
+def entity_scores(predicted: Sequence[Sequence[str]], target: Sequence[Sequence[str]]) -> dict[str, EntityScore]:
+    """Precision, recall and F1 of whole entities, of each kind and, under "all", of all kinds together (micro).
+
+    Both arguments hold the tags of each sentence. An entity is right if both its ends and its kind are; half of a name
+    is worth nothing. 0/0 counts as 0. No sentence, or sentences of different lengths, are a DataError.
+    """
+    if not target or [len(tags) for tags in predicted] != [len(tags) for tags in target]:
+        raise DataError("predicted and true tags must pair up", got=f"{len(predicted)} and {len(target)} sentences")
+    right, true, found = Counter(), Counter(), Counter()
+    for ours, theirs in zip(map(entities, predicted), map(entities, target)):
+        for counter, group in ((right, ours & theirs), (true, theirs), (found, ours)):
+            counter.update(key for kind, _, _ in group for key in (kind, "all"))
+    scores = {}
+    for kind in sorted({"all", *true, *found}):
+        hits, support, called = right[kind], true[kind], found[kind]
+        shares = (hits / max(called, 1), hits / max(support, 1), 2 * hits / max(support + called, 1))
+        scores[kind] = EntityScore(*shares, support)
+    return scores
 
 
 # ---------------------------------------------------------------- language models

@@ -5,7 +5,7 @@
         environment.json    command, hardware, versions, data and its digest
         metrics.jsonl       one line per step and one per evaluation
         best.pt  last.pt    what use needs; and with it optimiser and random state, for exact resume
-        curves.png  summary.json
+        curves.png  summary.json  samples.txt (what a language model wrote on the way)
         not_finite.pt       after a NaN only: the weights before the bad step, and the report
 
 The first Ctrl-C (or SIGTERM) ends at the next step boundary with a save and the command that resumes; a second one
@@ -14,32 +14,42 @@ the resumed run has no gap and no double line. The directory of an earlier run i
 """
 
 import contextlib
-import dataclasses
 import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import nn
 
 from my_llm import checkpoint
-from my_llm.cli import TrainingConfig, command_line, parse, to_toml
-from my_llm.device import environment, rank, world
+from my_llm.cli import TrainingConfig, command_line, printable, resumed_config, settings_of
+from my_llm.device import rank, world
 from my_llm.errors import CheckpointError, ConfigError, NotFiniteError
 from my_llm.files import write_atomically
-from my_llm.journal import Journal, read_metrics
+from my_llm.journal import Journal, draw_curves, write_samples
+from my_llm.machine import environment
 from my_llm.progress import Progress
 from my_llm.training import Step
 
 C = TypeVar("C", bound=TrainingConfig)
 
-NOT_PART_OF_A_RUN = ("config", "resume")  # flags that point to files, not settings
-MAY_CHANGE_ON_RESUME = (*NOT_PART_OF_A_RUN, "device", "threads")
+
+@runtime_checkable
+class Carried(Protocol):
+    """What a training carries from step to step besides weights and optimiser."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data and tensors."""
+        ...
+
+    def load_state_dict(self, content: dict[str, Any]) -> None:
+        """Continue from `state_dict`."""
+        ...
 
 
 class Stopped(KeyboardInterrupt):
@@ -66,27 +76,30 @@ class Run(Generic[C]):
         self._earlier_seconds, self._started = 0.0, time.perf_counter()
 
     @classmethod
-    def open(cls, stage: str, config: C, *, publish: str) -> "Run[C]":
+    def open(cls, stage: str, config: C, *, publish: Callable[[C], str]) -> "Run[C]":
         """A new run, or the one that `--resume` names, with the configuration it was started with.
 
         The directory of a new run appears with `attach`: a mistake found before leaves nothing behind.
 
         Args:
-            publish: Name under <stage>/checkpoints/ that always holds the best model of the newest run.
+            publish: The name under <stage>/checkpoints/ that holds the best model of the newest run with such settings.
 
         Raises:
             CheckpointError: `--resume` names no run directory. ConfigError: it comes with flags that differ from its.
         """
-        published = home() / stage / "checkpoints" / publish
+        published = home() / stage / "checkpoints"
         if config.resume is not None:
             folder = config.resume if config.resume.is_dir() else config.resume.parent
             if not (folder / "config.toml").exists():
                 raise CheckpointError("nothing to resume", got=config.resume, valid="a run directory with config.toml")
-            return cls(folder, _resumed_config(folder, config), published, resuming=True)
-        name = config.run_name or getattr(config, "dataset", "") or publish.removesuffix(".pt")
+            config = resumed_config(folder, config)
+            return cls(folder, config, published / publish(config), resuming=True)
+        name = config.run_name or getattr(config, "dataset", "") or publish(config).removesuffix(".pt")
         if Path(name).name != name or name in (".", "..") or not name.isprintable():
             raise ConfigError("--run_name must be a plain name", got=name, valid="no slashes, not . or .., printable")
-        return cls(home() / "runs" / stage / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}", config, published)
+        return cls(
+            home() / "runs" / stage / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}", config, published / publish(config)
+        )
 
     def __enter__(self) -> "Run[C]":
         return self
@@ -109,6 +122,7 @@ class Run(Generic[C]):
         kind: str,
         max_steps: int,
         data: Mapping[str, str],
+        carried: Carried | None = None,
         **parts: Any,
     ) -> int:
         """Say what a checkpoint of this run consists of, restore it when resuming, and return the first step to take.
@@ -116,9 +130,10 @@ class Run(Generic[C]):
         Args:
             kind: What the model is, such as "stage1_mlp/text_classifier"; a checkpoint of another kind is refused.
             data: Name and sha256 of the corpus; resuming with another text is refused.
+            carried: What else a step leaves to the next one, each process its own, such as the state of an LSTM.
             parts: Plain data that use needs besides the weights: model configuration, tokenizer state, labels.
         """
-        self._model, self._optimizer, self.max_steps = model, optimizer, max_steps
+        self._model, self._optimizer, self._carried, self.max_steps = model, optimizer, carried, max_steps
         self._content = {"kind": kind, "data": dict(data), **parts}
         last = self.folder / "last.pt"
         start = self._restore(last, kind, data) if self.resuming and last.exists() else 0
@@ -147,6 +162,8 @@ class Run(Generic[C]):
             checkpoint.load_weights(self._model, content["model"], last)
             self._optimizer.load_state_dict(content["optimizer"])
             checkpoint.restore_random_state(content["random"][rank()])
+            if self._carried is not None:
+                self._carried.load_state_dict(content["carried"][rank()])
             self.best, self._earlier_seconds = content["progress"]["best"], content["progress"]["seconds"]
             step = content["progress"]["step"]
             if not 0 <= step <= self.max_steps:
@@ -164,6 +181,11 @@ class Run(Generic[C]):
         """Print a line, once for all processes."""
         if rank() == 0:
             self.progress.line(text)
+
+    def log_sample(self, index: int, text: str) -> None:
+        """Keep and show what the model wrote after step `index`; -1: before the first one."""
+        self._write({"step": index, "sample": text})
+        self.say(f"after {index + 1} steps it writes:\n{printable(text)}\n")
 
     def due(self, step: Step, every: int) -> bool:
         """True after every `every` steps and after the last one."""
@@ -184,7 +206,8 @@ class Run(Generic[C]):
 
     def save(self, step: Step) -> None:
         """Write last.pt, and best.pt and the published copy if the newest evaluation was the best."""
-        random = checkpoint.random_states()  # of all processes, so all of them come here
+        random = checkpoint.of_all_processes(checkpoint.random_state())  # so all of them come here
+        carried = checkpoint.of_all_processes(self._carried.state_dict() if self._carried else None)
         if rank() != 0:
             return
         content = {**self._content, "model": self._model.state_dict()}
@@ -193,7 +216,7 @@ class Run(Generic[C]):
             checkpoint.save(self.folder / "best.pt", content)
             self._publish()
             self._better = False
-        resume = {"optimizer": self._optimizer.state_dict(), "random": random}
+        resume = {"optimizer": self._optimizer.state_dict(), "random": random, "carried": carried}
         checkpoint.save(self.folder / "last.pt", {**content, **resume})
 
     def stop_if_asked(self, step: Step) -> None:
@@ -214,16 +237,8 @@ class Run(Generic[C]):
         if rank() != 0:
             return
         self._publish()
-        from my_llm.plots import curves, smooth
-
-        lines = read_metrics(self.folder)
-        losses = [(line["step"], line["loss"]) for line in lines if "loss" in line]
-        means = smooth(losses)
-        series = {"training loss": ([x for x, _ in means], [y for _, y in means])}
-        for name in sorted({name for line in lines for name in line if name.endswith("_loss")}):
-            points = [(line["step"], line[name]) for line in lines if name in line]
-            series[name.replace("_", " ")] = ([x for x, _ in points], [y for _, y in points])
-        curves(series, self.folder / "curves.png", title=self.folder.name, xlabel="step", ylabel="nats per target")
+        draw_curves(self.folder)
+        write_samples(self.folder)
         facts = {**summary, "seconds": round(self.seconds(), 2), "steps": self.max_steps, "best": self.best}
         write_atomically(self.folder / "summary.json", json.dumps(facts, indent=2).encode())
 
@@ -243,7 +258,7 @@ class Run(Generic[C]):
                 raise CheckpointError(
                     "cannot create the run directory", got=self.folder, next_step=str(error)
                 ) from None
-        write_atomically(self.folder / "config.toml", _settings(self.config).encode())
+        write_atomically(self.folder / "config.toml", settings_of(self.config).encode())
 
     def _write(self, line: Mapping[str, Any]) -> None:
         if self._journal is not None:
@@ -262,19 +277,3 @@ class Run(Generic[C]):
         flag = torch.tensor(float(self._signals))
         torch.distributed.all_reduce(flag)
         return bool(flag > 0)
-
-
-def _settings(config: TrainingConfig) -> str:
-    lines = to_toml(config).splitlines(keepends=True)
-    return "".join(line for line in lines if line.split(" = ")[0] not in NOT_PART_OF_A_RUN)
-
-
-def _resumed_config(folder: Path, config: C) -> C:
-    """The run's own configuration; a flag given beside --resume must not contradict it."""
-    saved = dataclasses.replace(parse(type(config), ["--config", str(folder / "config.toml")]), config=None)
-    default = type(config)()
-    for name, value in vars(config).items():
-        if name not in MAY_CHANGE_ON_RESUME and value not in (getattr(default, name), getattr(saved, name)):
-            raise ConfigError(f"--{name} cannot change on resume", got=value, valid=str(getattr(saved, name)))
-    changed = {name: getattr(config, name) for name in ("device", "threads")}
-    return dataclasses.replace(saved, **{n: value for n, value in changed.items() if value != getattr(default, n)})

@@ -8,8 +8,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from my_llm.data.catalog import CATALOG, Corpus
-from my_llm.data.sources import ByPip, ByUrl, find, obtain
+from my_llm.data.catalog import CATALOG, Corpus, fetch
+from my_llm.data.sources import ByPip, ByUrl, find
 from my_llm.errors import UserError, choose
 
 HEADER = ("name", "task", "languages", "size", "licence", "state")
@@ -46,8 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failed = False
     for name in CATALOG if options.all else options.names:
         try:
-            corpus = choose(name, CATALOG, "corpus")
-            found = obtain(corpus.name, corpus.sources)
+            found = fetch(choose(name, CATALOG, "corpus"))
             print(f"{name}: {found.words} ({', '.join(str(file) for file in found.files)})")
         except UserError as error:
             failed = True

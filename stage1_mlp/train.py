@@ -70,7 +70,7 @@ def run(config: TrainConfig) -> None:
     from stage1_mlp.data import TextBatches
     from stage1_mlp.models import OPTIMIZERS, TextClassifier, TextClassifierConfig
 
-    with Run.open("stage1_mlp", config, publish="best_model.pt") as run:
+    with Run.open("stage1_mlp", config, publish=lambda config: "best_model.pt") as run:
         config = run.config
         device = set_up(config.device, config.threads, config.seed)
         with first_process_first():

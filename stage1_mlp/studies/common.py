@@ -1,4 +1,4 @@
-"""What the studies share: a corpus as dense vectors, a short training, a score (and, from report.py, the way out).
+"""What the studies share: a corpus as dense vectors, a short training, a score (the way out: my_llm/studies.py).
 
 Dense bags of words are not the best features for text (`models/text_classifier.py` has those), but they are small,
 each network of this stage can read them, and a training takes a second. So a study can try dozens of cases.
@@ -14,23 +14,24 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from my_llm import studies
 from my_llm.data.batches import batch_indices
 from my_llm.data.catalog import Example, TextClassification, load
 from my_llm.device import choose_device
 from my_llm.errors import ConfigError
 from my_llm.schedules import Schedule
+from my_llm.studies import finish, lines, mean_and_spread
 from my_llm.training import Loss, Step, train_steps
 from stage1_mlp.models.losses import ClassLoss, cross_entropy
 from stage1_mlp.models.mlp import MLP, MLPConfig
 from stage1_mlp.studies import StudyConfig, seeds_of, steps_of
-from stage1_mlp.studies.report import figure_path, finish, lines, mean_and_spread
 
 __all__ = [
     "Dense", "Scores", "Split", "StudyConfig", "bags_of_words", "evaluate", "figure_path", "finish", "frequent_words",
@@ -38,6 +39,7 @@ __all__ = [
     "words_of",
 ]  # fmt: skip
 
+figure_path = partial(studies.figure_path, StudyConfig.stage)
 VOCABULARY = 2000
 BATCH_SIZE = 64
 

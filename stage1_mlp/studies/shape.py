@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from my_llm.errors import NotFiniteError
+from my_llm.studies import Curve
 from stage1_mlp.models.layers import INITIALIZERS
 from stage1_mlp.models.losses import cross_entropy
 from stage1_mlp.models.mlp import MLP
@@ -30,7 +31,6 @@ from stage1_mlp.studies.common import (
     with_unit_variance,
 )
 from stage1_mlp.studies.drawing import COLORS, save, sheet
-from stage1_mlp.studies.report import Curve
 from stage1_mlp.studies.trials import fair_runs, trainer
 
 DEPTH = 8  # hidden layers of the network whose first weights are compared

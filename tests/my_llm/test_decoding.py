@@ -319,3 +319,16 @@ def test_no_gradient_is_kept():
 def test_a_beam_without_width_is_refused():
     with pytest.raises(ConfigError):
         decoding.beam_search(cached(table_model(3, 0)), torch.tensor([[1]]), width=0, max_new_tokens=2, stop=STOP)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_race_is_torchs_draw(seed):
+    logits = 3 * torch.randn(7, 11, generator=torch.Generator().manual_seed(seed))
+    raced = decoding.sample(logits, generator=torch.Generator().manual_seed(seed))
+    drawn = torch.multinomial(logits.softmax(-1), 1, generator=torch.Generator().manual_seed(seed))[:, 0]
+    assert torch.equal(raced, drawn)
+
+
+@pytest.mark.parametrize("temperature", [1e-6, 1e-39, 1e-320])  # the last two are 0 in fp32
+def test_hardly_any_temperature_is_greedy(temperature):
+    assert decoding.sample(torch.tensor([[1.0, 3.0, 2.0]]), temperature=temperature).tolist() == [1]

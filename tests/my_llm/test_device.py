@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from my_llm import device
+from my_llm import device, machine
 from my_llm.errors import ConfigError
 
 PRODUCT = """
@@ -33,7 +33,7 @@ def product(**environment: str) -> tuple[str, float]:
 
 def test_every_matrix_path_is_exact(tmp_path: Path):
     """fp32 products of 512 terms are right to about √512 · 2⁻²⁴ · 3 ≈ 4e-6 whichever path computes them."""
-    paths = ["default", "auto"]
+    paths = ["default", "auto", "onednn"]
     if sys.platform == "linux" and (shutil.which("cc") or shutil.which("gcc")):
         paths.append("shim")
     for path in paths:
@@ -57,7 +57,7 @@ def test_an_unwritable_cache_is_no_error(tmp_path: Path):
 
 def test_wrong_settings_are_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MY_LLM_MATRIX_PATH", "fast")
-    with pytest.raises(ConfigError, match="'fast'.*valid: auto, default, shim"):
+    with pytest.raises(ConfigError, match="'fast'.*valid: auto, default, shim, onednn"):
         device.prepare_matrix_path()
     with pytest.raises(ConfigError, match="valid: auto, .*cpu"):
         device.choose_device("tpu")
@@ -76,10 +76,10 @@ def test_precision_follows_the_device():
 def test_environment_is_plain_data_without_this_machines_paths():
     import json
 
-    text = json.dumps(device.environment())
+    text = json.dumps(machine.environment())
     assert "torch" in text and str(Path.home()) not in text
 
 
 def test_measured_rates_are_plausible():
-    assert 0.1 < device.measure_matmul(torch.float32, size=256, seconds=0.05) < 1e5
-    assert 0.1 < device.measure_bandwidth(megabytes=16) < 1e4
+    assert 0.1 < machine.measure_matmul(torch.float32, size=256, seconds=0.05) < 1e5
+    assert 0.1 < machine.measure_bandwidth(megabytes=16) < 1e4

@@ -36,7 +36,7 @@ def train(
     config: Config, *, after: Callable[[int], None] = lambda step: None, digest: str = "d", poison: int = -1
 ) -> Run:
     """A training with all that must survive a stop: momentum, a schedule, dropout's random numbers, a best score."""
-    with Run.open("stage1_mlp", config, publish="best_model.pt") as run:
+    with Run.open("stage1_mlp", config, publish=lambda config: "best_model.pt") as run:
         torch.manual_seed(run.config.seed)
         model = nn.Sequential(nn.Linear(3, 5), nn.Dropout(0.5), nn.Linear(5, 1))
         optimizer = torch.optim.Adam(model.parameters(), lr=run.config.lr)

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from my_llm import cli, ledger
+from my_llm import cli, ledger, studies
 from my_llm.errors import ConfigError, NotFiniteError
 from stage1_mlp import experiments
 from stage1_mlp.models.layers import INITIALIZERS
 from stage1_mlp.models.losses import LOSSES, cross_entropy
 from stage1_mlp.models.mlp import MLP, MLPConfig
 from stage1_mlp.models.optimizers import SGD
-from stage1_mlp.studies import StudyConfig, common, regularization, report, shape, training, trials
+from stage1_mlp.studies import StudyConfig, common, regularization, shape, training, trials
 
 OURS = [name for name, module in experiments.STUDIES.items() if module in ("training", "regularization", "shape")]
 
@@ -234,15 +234,15 @@ def test_inputs_of_the_initialisation_study_have_mean_square_one():
 
 
 def test_mean_and_spread():
-    assert report.mean_and_spread("accuracy", [80.0, 82.0, 84.0]) == {"accuracy": 82.0, "accuracy_sd": 2.0}
-    assert report.mean_and_spread("accuracy", [80.0]) == {"accuracy": 80.0, "accuracy_sd": 0.0}
+    assert studies.mean_and_spread("accuracy", [80.0, 82.0, 84.0]) == {"accuracy": 82.0, "accuracy_sd": 2.0}
+    assert studies.mean_and_spread("accuracy", [80.0]) == {"accuracy": 80.0, "accuracy_sd": 0.0}
 
 
 def test_the_recorded_command_names_only_what_differs_from_the_default():
     config = StudyConfig(studies=("losses", "dropout"), dataset="ag_news", threads=1)
-    assert report.command_of(config, "losses", needs_text=True) == (
+    assert studies.command_of(config, "losses", needs_text=True) == (
         "python stage1_mlp/experiments.py --studies losses --dataset ag_news"
     )
     assert (
-        report.command_of(config, "genetic", needs_text=False) == "python stage1_mlp/experiments.py --studies genetic"
+        studies.command_of(config, "genetic", needs_text=False) == "python stage1_mlp/experiments.py --studies genetic"
     )

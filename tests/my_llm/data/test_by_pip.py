@@ -63,7 +63,7 @@ def test_pip_without_the_package_without_time_and_without_pip(
     with pytest.raises(DataError, match=r"by pip: pip failed \(ERROR: No matching distribution"):
         obtain("toy", (source,))
     with pytest.raises(DataError, match="pip took longer than 0 s"):
-        obtain("toy", (source,), pip_seconds=0.01)
+        obtain("toy", (source,), seconds=0.01)
     (tmp_path / "shadow").mkdir()
     (tmp_path / "shadow" / "pip.py").write_text("raise SystemExit('No module named pip')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "shadow"))

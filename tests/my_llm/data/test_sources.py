@@ -164,6 +164,19 @@ def test_a_slow_server_hits_the_timeout(server: Server, tmp_path: Path, answer: 
     assert time.monotonic() - start < 1.5 and not (tmp_path / "corpus.bin").exists()
 
 
+def test_patience_bounds_a_server_that_is_slow_but_alive(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("my_llm.data.download.SLOWEST", 0)  # it is never as good as dead
+    server.answer = drip
+    with pytest.raises(
+        DataError, match=r"by URL: http.*: not done in 1 s \(1 of 1 attempts.* use --dataset toy_inside"
+    ):
+        obtain("toy", (ByUrl(((server.url, DIGEST),)),), seconds=0.6, instead="toy_inside")
+    assert len(server.ranges) == 1 and not (tmp_path / "cache" / "corpora" / "toy" / "corpus.bin").exists()
+    assert (tmp_path / "cache" / "corpora" / "toy" / "corpus.bin.part").stat().st_size > 0, "kept for the next time"
+
+
 def test_not_found_is_not_tried_again_but_busy_is(server: Server, tmp_path: Path) -> None:
     server.answer = status(404)
     with pytest.raises(Unreachable, match="answered 404"):

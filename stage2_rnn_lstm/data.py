@@ -1,0 +1,90 @@
+"""A long text as batches for truncated back-propagation through time.
+
+The text is cut into B streams that lie side by side; window w holds the tokens w·T … w·T + T - 1 of every stream:
+
+    the text      a b c d e f g h i j k l …
+    2 streams     a b c │ d e f │ …         window 0: a b c    window 1: d e f
+                  g h i │ j k l │ …                   g h i              j k l
+
+The state that the model has after one window is where the next begins, so it reads each stream without a break; only
+the gradient stops at the window's edge (Williams & Peng 1990). Every epoch begins a few tokens further on, so that the
+edges fall elsewhere.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from my_llm.errors import DataError
+
+
+class Window(NamedTuple):
+    """Inputs and the tokens that follow each of them; `fresh` if the streams begin here and the state must be zeros."""
+
+    inputs: Int[Tensor, "B T"]
+    targets: Int[Tensor, "B T"]
+    fresh: bool
+
+
+class Streams:
+    """Random access to windows: number i is a pure function of (i, seed, rank), see my_llm/data/batches.py.
+
+    Args:
+        tokens: The whole training text.
+        batch_size: Streams, over all processes.
+        length: Steps T of a window.
+        seed: Chooses where each epoch begins.
+        rank: This process; it reads every world-th stream.
+        world: Number of processes.
+
+    Raises:
+        DataError: the text is shorter than one batch.
+    """
+
+    def __init__(
+        self, tokens: Int[Tensor, "N"], batch_size: int, length: int, *, seed: int = 0, rank: int = 0, world: int = 1
+    ):
+        self.tokens, self.batch_size, self.length, self.seed = tokens, batch_size, length, seed
+        self.rank, self.world = rank, world
+        self.per_epoch = (len(tokens) - length) // (batch_size * length)  # leaves `length` tokens to shift by
+        if self.per_epoch < 1:
+            raise DataError(
+                "the text is too short for one batch",
+                got=f"{len(tokens):,} tokens",
+                valid=f"at least (batch_size + 1) x length = {(batch_size + 1) * length:,}",
+                next_step="lower --batch_size or --length, or take a longer text",
+            )
+
+    def __call__(self, index: int) -> Window:
+        """Window number `index` since the start of training."""
+        epoch, position = divmod(index, self.per_epoch)
+        offset = int(np.random.default_rng((self.seed, epoch)).integers(self.length)) if epoch else 0
+        span = self.per_epoch * self.length  # tokens of one stream
+        firsts = offset + position * self.length + torch.arange(self.rank, self.batch_size, self.world) * span
+        rows = firsts[:, None] + torch.arange(self.length + 1)  # (B, T + 1); fits, as offset ≤ length - 1
+        window = self.tokens[rows]
+        return Window(window[:, :-1], window[:, 1:], fresh=position == 0)
+
+
+def side_by_side(
+    tokens: Int[Tensor, "N"], streams: int, warm_up: int
+) -> tuple[Int[Tensor, "B M"], Int[Tensor, "B M"], Int[Tensor, "B M"]]:
+    """A text for scoring: every token but the first is a target exactly once.
+
+    The targets are dealt to the streams in order. To have a past to predict from, each stream first reads the `warm_up`
+    tokens before its first target, unscored. The text begins with the first stream, where they are targets as well.
+
+    Returns:
+        inputs, targets, and 1 where a target counts, else 0.
+    """
+    last = len(tokens) - 2  # row r predicts token r + 1
+    warm_up = min(warm_up, last + 1)
+    share = -(-(last + 1 - warm_up) // streams)  # targets of each stream, rounded up; the first has warm_up more
+    stream, steps = torch.arange(streams)[:, None], torch.arange(warm_up + share)
+    rows = stream * share + steps  # (B, M)
+    counts = ((stream == 0) | (steps >= warm_up)) & (rows <= last)
+    rows = rows.clamp(max=last)
+    return tokens[rows], tokens[rows + 1], counts.long()

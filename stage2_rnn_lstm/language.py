@@ -1,0 +1,164 @@
+"""Language modelling as a task: the loss with the state that is carried along, and the score of a whole text.
+
+A score needs its unit. Nats per character and nats per word do not compare; bits per byte of the text do, as long as
+no word is unknown: <unk> is easier to guess than the word that it stands for.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from my_llm import metrics
+from my_llm.data.catalog import LanguageText
+from my_llm.text import TOKENIZERS, UNK, Tokenizer, save_vocabulary
+from my_llm.training import Loss
+from stage2_rnn_lstm.data import Streams, Window, side_by_side
+from stage2_rnn_lstm.labelling import Prepared
+from stage2_rnn_lstm.models import NGramModel, detached
+from stage2_rnn_lstm.writer import KIND, NGRAM_KIND, Writer, build, parts_of
+
+__all__ = ["KIND", "NGRAM_KIND", "CarriedLoss", "count_ngrams", "nats_of", "prepare", "publish_vocabulary", "scores_of"]
+
+SAMPLE = 200  # characters or words that the model writes on the way
+
+STREAMS = 64  # read side by side when a text is scored
+WARM_UP = 256  # tokens that each of them reads before its first target
+CHUNK = 128  # steps at a time: enough to keep the products busy
+
+
+class CarriedLoss:
+    """The loss of a window; the state after it is where the next window begins.
+
+    The state belongs to the training, not to the model: `state_dict` gives it to the checkpoint for exact resume.
+    """
+
+    def __init__(self) -> None:
+        self.state: Any = None
+
+    def __call__(self, model: nn.Module, window: Window) -> Loss:
+        device = next(model.parameters()).device
+        before = None if window.fresh else self.state
+        before = before and detached(before, device)  # a loaded one is on the CPU
+        logits, state = model(window.inputs.to(device), before)
+        self.state = detached(state)
+        total = cross_entropy(logits.float().flatten(0, 1), window.targets.to(device).flatten(), reduction="sum")
+        return Loss(total, window.targets.numel())
+
+    def state_dict(self) -> dict[str, Any]:
+        """The carried state, tensors in nested tuples."""
+        return {"state": self.state}
+
+    def load_state_dict(self, content: dict[str, Any]) -> None:
+        """Continue from `state_dict`."""
+        self.state = content["state"]
+
+
+@torch.inference_mode()
+def nats_of(model: nn.Module, tokens: Int[Tensor, "N"], streams: int = STREAMS, warm_up: int = WARM_UP) -> Loss:
+    """The model's loss over a whole text, in evaluation mode: every token after the first is predicted once.
+
+    Args:
+        tokens: The text; at least two tokens.
+        streams: How many parts are read side by side; 1 reads it in one go, which is slow and gives almost the same.
+        warm_up: Tokens that a stream reads before its first target.
+    """
+    training, device = model.training, next(model.parameters()).device
+    model.eval()
+    streams = max(1, min(streams, (len(tokens) - 1) // CHUNK))
+    inputs, targets, counts = side_by_side(tokens, streams, warm_up if streams > 1 else 0)
+    total, state = torch.zeros((), dtype=torch.float64), None
+    for start in range(0, inputs.shape[1], CHUNK):
+        part = slice(start, start + CHUNK)
+        logits, state = model(inputs[:, part].to(device), state)
+        losses = cross_entropy(logits.float().flatten(0, 1), targets[:, part].flatten().to(device), reduction="none")
+        total += (losses.cpu().double() * counts[:, part].flatten()).sum()
+    model.train(training)
+    return Loss(total, len(tokens) - 1)
+
+
+def scores_of(loss: Loss, text: str, tokens: Int[Tensor, "N"], name: str = "validation") -> dict[str, float]:
+    """Nats and perplexity per token, bits per byte of the text, and the share of unknown tokens where there are any.
+
+    Args:
+        loss: The sum over all tokens of `text` but the first, from `nats_of`.
+        name: Goes before _loss.
+    """
+    total = float(loss.total)
+    unknown = float((tokens == UNK).float().mean())
+    return {
+        f"{name}_loss": total / loss.count,
+        "perplexity": metrics.perplexity(total, loss.count),
+        "bits_per_byte": metrics.bits_per_byte(total, len(text.encode())),
+        **({"unknown": unknown} if unknown else {}),
+    }
+
+
+def tokenizer_for(corpus: LanguageText, vocab_type: str, max_words: int) -> Tokenizer:
+    """All characters of the training part, or its most frequent words."""
+    return TOKENIZERS[vocab_type].train([corpus.train], max_size=max_words if vocab_type == "word" else None)
+
+
+def model_config_of(config: Any, vocab_size: int) -> dict[str, Any]:
+    """The fields of the model's config, from the flags of train.py."""
+    shared = {"vocab_size": vocab_size, "layers": config.layers, "dropout": config.dropout}
+    if config.model_type == "wavenet":
+        return {**shared, "channels": config.hidden}
+    sizes = {name: getattr(config, name) for name in ("embedding", "hidden", "tied")}
+    return {**shared, **sizes, "cell": config.model_type}
+
+
+def prepare(corpus: LanguageText, config: Any, order: Mapping[str, int]) -> Prepared:
+    """A new language model for this corpus, and everything to train it with.
+
+    Args:
+        corpus: Running text.
+        config: The flags of train.py.
+        order: batch_size, seed, rank, world, as Streams takes them.
+    """
+    tokenizer = tokenizer_for(corpus, config.vocab_type, config.max_words)
+    tokens, held_out = (torch.tensor(tokenizer.encode(text)) for text in (corpus.train, corpus.validation))
+    model = build(config.model_type, model_config_of(config, tokenizer.vocab_size))
+    streams = Streams(tokens, length=config.length, **order)
+    loss = CarriedLoss()
+
+    def sample() -> str:
+        training = model.training
+        writer = Writer(model, tokenizer, facts={})
+        text = "".join(writer.write("\n", length=SAMPLE, temperature=0.8, seed=config.seed))
+        model.train(training)
+        return text
+
+    return Prepared(
+        model,
+        streams,
+        streams.per_epoch,
+        loss,
+        lambda: scores_of(nats_of(model, held_out), corpus.validation, held_out),
+        parts_of(model, config.model_type, tokenizer),
+        size=f"{len(tokens):,} {config.vocab_type}s to learn from, {tokenizer.vocab_size:,} different ones",
+        carried=loss,
+        sample=sample,
+    )
+
+
+def count_ngrams(corpus: LanguageText, config: Any) -> tuple[dict[str, Any], dict[str, float]]:
+    """Count the training part: the content of a checkpoint, and the scores on the validation part."""
+    tokenizer = tokenizer_for(corpus, config.vocab_type, config.max_words)
+    tokens, held_out = (torch.tensor(tokenizer.encode(text)) for text in (corpus.train, corpus.validation))
+    model = NGramModel.fit(tokens, tokenizer.vocab_size, config.order)
+    loss = Loss(model.score(held_out)[1:].sum(), len(held_out) - 1)
+    scores = scores_of(loss, corpus.validation, held_out)
+    data = {"name": corpus.name, "sha256": corpus.sha256, "source": corpus.source}
+    progress = {"step": 0, "best": {"step": 0, "scores": scores}, "seconds": 0.0}
+    return {"kind": NGRAM_KIND, "data": data, "progress": progress, **parts_of(model, "ngram", tokenizer)}, scores
+
+
+def publish_vocabulary(checkpoint: Path, parts: Mapping[str, Any]) -> None:
+    """Put <char or word>_vocabulary.pkl, and its JSON, beside a published checkpoint."""
+    state = parts["tokenizer"]
+    save_vocabulary(checkpoint.with_name(f"{state['kind']}_vocabulary.pkl"), state)
