@@ -15,7 +15,7 @@ import xml.etree.ElementTree as ET
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from my_llm.cli import execute
 from my_llm.errors import UserError
@@ -38,10 +38,10 @@ TIMES = {  # how hard `make bench-reliability` tries; `make test` does a tenth
 class BenchConfig:
     """Measure speed on this machine and record it in results/bench/."""
 
+    stage: Literal["all", "stage1_mlp", "stage2_rnn_lstm"] = "all"
+    """whose models to time; all: one after the other, each in a process of its own"""
     rounds: int = 60
-    """turns that every candidate takes"""
-    threads: int = 1
-    """CPU threads of every candidate; one is the fairest, since small products do not fill two"""
+    """turns that every candidate takes; large models take fewer"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,15 +64,30 @@ def reliability(arguments: Sequence[str]) -> int:
 
 def bench(config: BenchConfig) -> None:
     """Measure, print and record."""
+    if config.stage == "all":
+        for stage in ("stage1_mlp", "stage2_rnn_lstm"):
+            command = [sys.executable, "-m", "lab", "bench", "--stage", stage, "--rounds", str(config.rounds)]
+            if subprocess.call(command, cwd=ROOT):
+                raise UserError("the benchmark failed", got=stage, next_step="read its output above")
+    elif config.stage == "stage1_mlp":
+        bench_stage1(config.rounds)
+    else:
+        from lab.bench_stage2 import bench as bench_stage2
+
+        bench_stage2(config.rounds)
+
+
+def bench_stage1(rounds: int) -> None:
+    """One thread for every candidate: the fairest, since small products do not fill two."""
     started = time.perf_counter()
-    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(config.threads)))  # before NumPy
+    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))  # before NumPy is imported
     from my_llm.device import set_threads
 
-    set_threads(config.threads)
-    rows = [*training_steps(config.rounds), *products(), *latencies(config.rounds)]
+    set_threads(1)
+    rows = [*training_steps(rounds), *products(), *latencies(rounds)]
     columns = {"step_ms": "ms", "times_official": "", "rate": "GFLOP/s", "text_us": "µs"}
     title = "A training step of an MLP, matrix products, and the classifier from text to label"
-    finish("stage1", title, rows, columns, "my-llm bench", started)
+    finish("stage1", title, rows, columns, "my-llm bench --stage stage1_mlp", started)
 
 
 def training_steps(rounds: int) -> list[Row]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lab import report_stage1
+from lab import report_stage1, report_stage2
 from lab.page import both, data, document, heading, paragraph
 from my_llm.cli import execute
 from my_llm.errors import CheckpointError
@@ -22,6 +22,11 @@ SECTIONS: dict[str, tuple[str, str, Section]] = {  # stage -> its title in both 
         "Perceptron and MLP: a text in, a class out",
         "感知机与 MLP：读入文本，给出类别",
         report_stage1.section,
+    ),
+    "stage2_rnn_lstm": (
+        "RNN and LSTM: a memory, and text that writes itself",
+        "RNN 与 LSTM：记忆，以及自己写出来的文字",
+        report_stage2.section,
     ),
 }
 

@@ -51,6 +51,34 @@ TOUR = [
         score=lambda scores: f"{100 * scores['accuracy']:.1f} % right",
         look_at="the loss falls, and the accuracy on texts that the network does not train on rises with it",
     ),
+    Stop(
+        stage="stage2_rnn_lstm",
+        commands=[
+            # A small network for about a minute; it writes before the first step, on the way, and at the end.
+            [
+                "train.py",
+                "--hidden",
+                "256",
+                "--batch_size",
+                "16",
+                "--length",
+                "64",
+                "--dropout",
+                "0",
+                "--lr",
+                "0.004",
+                "--max_steps",
+                "700",
+                "--eval_every",
+                "100",
+                "--run_name",
+                "tour",
+            ],
+            ["evaluate.py", "--model_path", "checkpoints/best_lstm_char.pt", "--report", REPORT],
+        ],
+        score=lambda scores: f"perplexity {scores['perplexity']:.2f}",
+        look_at="what the LSTM writes: noise at first, then letters, then words",
+    ),
 ]
 
 

@@ -5,8 +5,8 @@
 
 The first table: one cell with one option a line. Printed is the largest difference to torch.nn, of outputs and last
 states, and of the gradients of all weights, of the input and of the initial state. The lines of language models also
-compare the loss of every step of a training. float64 carries 16 digits, so 1e-16 to 1e-13 is rounding; anything above
-1e-9 would be a mistake, and the exit code says so.
+compare the loss of every step of a training. A dash: there is no such telling. float64 carries 16 digits, so 1e-16 to
+1e-13 is rounding; anything above 1e-9 would be a mistake, and the exit code says so.
 
 The second table: time and memory of forward and backward of two layers in float32. The three take turns; a speed is the
 median time of torch.nn divided by the median of ours. Explained in docs/en/stage2_rnn_lstm.md.
@@ -139,7 +139,8 @@ def print_differences(config: CompareConfig) -> float:
     """The first table; returns its largest number, NaN if there is one."""
     import numpy as np
 
-    from stage2_rnn_lstm.tellings import CASES, NUMPY_CELLS, differences, language_models, layers
+    from stage2_rnn_lstm.models import NUMPY_CELLS
+    from stage2_rnn_lstm.tellings import CASES, differences, language_models, layers
 
     print(f"largest difference to torch.nn; float64; language models: {config.max_steps} training steps")
     print(f"{'':22}{'by hand':^28}{'from scratch':^28}")
@@ -161,7 +162,7 @@ def print_differences(config: CompareConfig) -> float:
 
 def print_costs(config: CompareConfig) -> None:
     """The second table: milliseconds, speed relative to torch.nn, MiB."""
-    from stage2_rnn_lstm.tellings import NUMPY_CELLS
+    from stage2_rnn_lstm.models import NUMPY_CELLS
 
     sizes = f"2 layers of {config.hidden}, batch {config.batch_size} × {config.length} steps"
     print(

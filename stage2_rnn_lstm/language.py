@@ -20,9 +20,12 @@ from my_llm.training import Loss
 from stage2_rnn_lstm.data import Streams, Window, side_by_side
 from stage2_rnn_lstm.labelling import Prepared
 from stage2_rnn_lstm.models import NGramModel, detached
-from stage2_rnn_lstm.writer import KIND, NGRAM_KIND, Writer, build, parts_of
+from stage2_rnn_lstm.writer import KIND, NGRAM_KIND, Model, Writer, build, parts_of
 
-__all__ = ["KIND", "NGRAM_KIND", "CarriedLoss", "count_ngrams", "nats_of", "prepare", "publish_vocabulary", "scores_of"]
+__all__ = [
+    "KIND", "NGRAM_KIND", "CarriedLoss", "count_ngrams", "loss_of", "nats_of", "prepare", "publish_vocabulary",
+    "scores_of",
+]  # fmt: skip
 
 SAMPLE = 200  # characters or words that the model writes on the way
 
@@ -79,6 +82,13 @@ def nats_of(model: nn.Module, tokens: Int[Tensor, "N"], streams: int = STREAMS, 
         total += (losses.cpu().double() * counts[:, part].flatten()).sum()
     model.train(training)
     return Loss(total, len(tokens) - 1)
+
+
+def loss_of(model: Model, tokens: Int[Tensor, "N"]) -> Loss:
+    """The loss over a whole text of any language model, counts or network."""
+    if isinstance(model, NGramModel):
+        return Loss(model.score(tokens)[1:].sum(), len(tokens) - 1)
+    return nats_of(model, tokens)
 
 
 def scores_of(loss: Loss, text: str, tokens: Int[Tensor, "N"], name: str = "validation") -> dict[str, float]:
@@ -151,8 +161,7 @@ def count_ngrams(corpus: LanguageText, config: Any) -> tuple[dict[str, Any], dic
     tokenizer = tokenizer_for(corpus, config.vocab_type, config.max_words)
     tokens, held_out = (torch.tensor(tokenizer.encode(text)) for text in (corpus.train, corpus.validation))
     model = NGramModel.fit(tokens, tokenizer.vocab_size, config.order)
-    loss = Loss(model.score(held_out)[1:].sum(), len(held_out) - 1)
-    scores = scores_of(loss, corpus.validation, held_out)
+    scores = scores_of(loss_of(model, held_out), corpus.validation, held_out)
     data = {"name": corpus.name, "sha256": corpus.sha256, "source": corpus.source}
     progress = {"step": 0, "best": {"step": 0, "scores": scores}, "seconds": 0.0}
     return {"kind": NGRAM_KIND, "data": data, "progress": progress, **parts_of(model, "ngram", tokenizer)}, scores

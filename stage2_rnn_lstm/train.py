@@ -124,6 +124,7 @@ def train(config: TrainConfig) -> None:
 
     with Run.open("stage2_rnn_lstm", config, publish=published_name) as run:
         config = run.config
+        assert config.lr is not None and config.warmup is not None, "with_defaults has filled them in"
         device = set_up(config.device, config.threads, config.seed)
         task = TASKS[config.task]
         with first_process_first():

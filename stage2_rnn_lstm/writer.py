@@ -92,7 +92,7 @@ def quick_step(model: LanguageModel, any_step: Step) -> Step:
         if state is None or tokens.shape[1] != 1:
             return any_step(tokens, state)
         token = tokens[:, 0]
-        memory = first.step(project(token) if table is None else table[token], state[0])
+        memory = first.step(project(token) if table is None else table.index_select(0, token), state[0])
         memories = [memory]
         for layer, before in zip(others, state[1:], strict=True):
             memory = layer.step(layer.project(memory[0][None])[0], before)
@@ -118,7 +118,8 @@ class Writer:
         self.device = next(model.parameters()).device if isinstance(model, nn.Module) else torch.device("cpu")
         self.precision: Literal["fp32", "bf16"] = resolve_precision(precision, self.device)
         self._step = step_of(model)
-        self._specials = torch.arange(tokenizer.vocab_size, device=self.device) < len(SPECIALS)  # (V,)
+        self._forbidden = torch.zeros(tokenizer.vocab_size, device=self.device)
+        self._forbidden[: len(SPECIALS)] = -torch.inf  # (V,)
 
     @classmethod
     def load(cls, path: Path, device: torch.device, precision: Precision = "auto") -> "Writer":
@@ -188,7 +189,7 @@ class Writer:
         decode, before = self.tokenizer.decode, numbers[-1]
         for token in generate(self.step, tokens, max_new_tokens=length, choose=pick):
             number = int(token)
-            yield decode([before, number])[1:]  # a space between two tokens depends on both
+            yield decode([before, number])[len(decode([before])) :]  # a space between two tokens depends on both
             before = number
 
     @torch.inference_mode()
@@ -196,4 +197,4 @@ class Writer:
         """One step of generation: logits of the next token, the special ones forbidden, and the state."""
         with autocast(self.precision, self.device):
             logits, state = self._step(tokens, state)
-        return logits.float().masked_fill(self._specials, -torch.inf), state
+        return logits.float() + self._forbidden, state

@@ -1,6 +1,6 @@
 """Kills a real training again and again, resumes it, and compares the end with a training that nobody disturbed.
 
-    python kill_driver.py HOME KILLS SEED
+    python kill_driver.py STAGE HOME KILLS SEED
 
 Half of the kills come at a random moment; the other half are aimed inside a save: at a certain call of os.fsync or
 os.replace. The interpreter is forked for each attempt, so that a kill costs a fraction of a second and not an import of
@@ -20,41 +20,63 @@ KILLS_PER_RUN = 10
 
 
 def main() -> None:
-    home, kills, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    stage, home, kills, seed = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     os.environ["MY_LLM_HOME"] = str(home)
     import torch
 
     torch.set_num_threads(1)
-    from my_llm.data import catalog
-    from stage1_mlp.train import TrainConfig
-
-    corpus = catalog.load("python_docs")
-    small = dataclasses.replace(corpus, train=corpus.train[:300], validation=corpus.validation[:50])
-    catalog.load = lambda *args, **kwargs: small  # read once here instead of once per attempt
-    config = TrainConfig(dataset="python_docs", max_steps=120, batch_size=16, epochs=20, threads=1, run_name="whole")
+    config, run = TRAININGS[stage]()
 
     started = time.perf_counter()
-    assert attempt(config, None) == 0
+    assert attempt(run, config, None) == 0
     seconds = time.perf_counter() - started
-    whole = newest(home, "whole")
+    whole = newest(home / "runs" / stage, "whole")
     rng, done, aimed, runs, identical = random.Random(seed), 0, 0, 0, 0
     while done < kills:
         name, folder = f"killed{runs}", None
         for _ in range(min(KILLS_PER_RUN, kills - done)):
             aim = rng.randrange(1, 30) if rng.random() < 0.5 else None
             current = dataclasses.replace(config, run_name=name, resume=folder)
-            died = attempt(current, rng.uniform(0, seconds) if aim is None else None, aim)
+            died = attempt(run, current, rng.uniform(0, seconds) if aim is None else None, aim)
             done, aimed = done + died, aimed + (died and aim is not None)
-            folder = newest(home, name)
+            folder = newest(home / "runs" / stage, name)
         final = dataclasses.replace(config, run_name=name, resume=folder)
-        assert attempt(final, None) == 0, f"{name} could not be resumed"
-        folder = newest(home, name)
+        assert attempt(run, final, None) == 0, f"{name} could not be resumed"
+        folder = newest(home / "runs" / stage, name)
         assert folder is not None and whole is not None
         runs, identical = runs + 1, identical + same_end(whole, folder)
     print(json.dumps({"runs": runs, "kills": done, "aimed": int(aimed), "identical": identical}))
 
 
-def attempt(config, delay: float | None, aim: int | None = None) -> bool:
+def stage1():
+    """The classifier of stage 1, on few texts; read once here instead of once per attempt."""
+    from my_llm.data import catalog
+    from stage1_mlp.train import TrainConfig, run
+
+    corpus = catalog.load("python_docs")
+    small = dataclasses.replace(corpus, train=corpus.train[:300], validation=corpus.validation[:50])
+    catalog.load = lambda *args, **kwargs: small
+    return TrainConfig(dataset="python_docs", max_steps=120, batch_size=16, epochs=20, threads=1, run_name="whole"), run
+
+
+def stage2():
+    """The language model of stage 2, whose state is carried from step to step."""
+    from my_llm.data import catalog
+    from stage2_rnn_lstm.train import TrainConfig, run
+
+    text = catalog.load_text("python_library")
+    small = dataclasses.replace(text, train=text.train[:9000], validation=text.validation[:600])
+    catalog.load_text = lambda *args, **kwargs: small
+    return TrainConfig(
+        dataset="python_library", max_steps=60, batch_size=4, length=16, hidden=24, embedding=8, eval_every=10,
+        threads=1, run_name="whole",
+    ), run  # fmt: skip
+
+
+TRAININGS = {"stage1_mlp": stage1, "stage2_rnn_lstm": stage2}
+
+
+def attempt(run, config, delay: float | None, aim: int | None = None) -> bool:
     """Train in a forked child; True if it was killed. `aim` kills at that call of os.fsync or os.replace."""
     child = os.fork()
     if child == 0:
@@ -63,8 +85,6 @@ def attempt(config, delay: float | None, aim: int | None = None) -> bool:
         os.dup2(null, 2)
         if aim is not None:
             aim_inside_a_save(aim)
-        from stage1_mlp.train import run
-
         code = 1
         try:
             code = run(config) or 0
@@ -98,9 +118,9 @@ def aim_inside_a_save(calls: int) -> None:
     os.fsync, os.replace = deadly(os.fsync), deadly(os.replace)
 
 
-def newest(home: Path, name: str) -> Path | None:
+def newest(runs: Path, name: str) -> Path | None:
     """The run's folder, if the kill left one that can be resumed."""
-    folders = sorted(f for f in (home / "runs" / "stage1_mlp").glob(f"*-{name}") if (f / "config.toml").exists())
+    folders = sorted(f for f in runs.glob(f"*-{name}") if (f / "config.toml").exists())
     return folders[-1] if folders else None
 
 

@@ -37,7 +37,7 @@ __all__ = [
 ]  # fmt: skip
 
 COLORS = PALETTE[:6]
-CELL_COLORS = dict(zip(("rnn", "lstm", "gru"), COLORS))  # a cell has the same colour in every figure
+CELL_COLORS: dict[str, str] = dict(zip(("rnn", "lstm", "gru"), COLORS))  # a cell has the same colour in every figure
 save = partial(studies.save, stage=StudyConfig.stage)
 
 

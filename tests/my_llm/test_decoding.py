@@ -322,11 +322,11 @@ def test_a_beam_without_width_is_refused():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_race_is_torchs_draw(seed):
+def test_the_draw_is_that_of_torch(seed):
     logits = 3 * torch.randn(7, 11, generator=torch.Generator().manual_seed(seed))
-    raced = decoding.sample(logits, generator=torch.Generator().manual_seed(seed))
-    drawn = torch.multinomial(logits.softmax(-1), 1, generator=torch.Generator().manual_seed(seed))[:, 0]
-    assert torch.equal(raced, drawn)
+    ours = decoding.sample(logits, temperature=0.7, generator=torch.Generator().manual_seed(seed))
+    theirs = torch.multinomial((logits / 0.7).softmax(-1), 1, generator=torch.Generator().manual_seed(seed))[:, 0]
+    assert torch.equal(ours, theirs)
 
 
 @pytest.mark.parametrize("temperature", [1e-6, 1e-39, 1e-320])  # the last two are 0 in fp32

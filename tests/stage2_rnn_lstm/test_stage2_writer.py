@@ -161,7 +161,7 @@ def test_what_is_unknown_is_named_and_shown():
     assert chars.unknown("the Zoo: Z\u4f60") == ["Z", ":", "\u4f60"]
     assert chars.as_read("the Z") == "the \ufffd"
     assert words.unknown("the big, big cat (here) the") == ["big", "here"]
-    assert words.unknown("(the)") == [")"]  # the text has ") ", which is another mark
+    assert words.unknown("(the)") == ["(", ")"]  # the text has " (" and ") ", which are other marks
     assert words.as_read("the  big cat") == "the <unk> cat"
     assert chars.unknown("") == words.unknown("the cat, the dog - and (the) bird's song!\n") == []
 

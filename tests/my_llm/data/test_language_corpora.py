@@ -93,6 +93,7 @@ def test_a_source_file_keeps_its_part_and_tests_are_left_out(tmp_path: Path) -> 
     (tmp_path / "json" / "tests" / "t.py").write_text("test = 1")
     (tmp_path / "socket.py").write_text("of_another_area = 1")
     (tmp_path / "copy.py").write_bytes("# -*- coding: latin-1 -*-\nname = 'é'\n\n".encode("latin-1"))
+    (tmp_path / "glob.py").write_text("name = 'ß'", encoding="utf-8")
     for number in range(60):
         (tmp_path / "json" / f"m{number}.py").write_text(f"number_{number} = 1\n")
     texts = python_library.read((tmp_path,))
@@ -100,7 +101,9 @@ def test_a_source_file_keeps_its_part_and_tests_are_left_out(tmp_path: Path) -> 
         part = python_library.part_of(f"json/m{number}.py", 20)
         assert [name for name, text in texts._asdict().items() if f"number_{number} =" in text] == [part]
     whole = "\n\n\n".join(texts)
-    assert "name = 'é'" in whole and "test = 1" not in whole and "of_another_area" not in whole
+    assert (
+        "name = 'é'" in whole and "name = 'ß'" in whole and "test = 1" not in whole and "of_another_area" not in whole
+    )
     assert texts.train and texts.validation and texts.test
 
 

@@ -1,0 +1,67 @@
+"""The speed of stage 2 beside torch's own LSTM, which runs inside oneDNN on a CPU: training, memory, writing."""
+
+import os
+import statistics
+import time
+
+from lab.bench import Row, finish, take_turns
+
+SIZE = {"batch_size": 64, "length": 128, "hidden": 512}  # two layers
+CHARACTERS = 1000  # written in one turn
+
+
+def bench(rounds: int) -> None:
+    """Measure, print and record results/bench/stage2.json; both cores, as a training has them."""
+    started = time.perf_counter()
+    rows = [*training(max(rounds // 4, 3)), *writing(max(rounds // 8, 3))]
+    columns = {"step_ms": "ms", "speed_of_official": "", "memory_mib": "MiB", "characters_per_second": "1/s"}
+    title = "Forward and backward of two LSTM layers of {hidden}, batch {batch_size} × {length} steps, and writing"
+    finish("stage2", title.format(**SIZE), rows, columns, "my-llm bench --stage stage2_rnn_lstm", started)
+
+
+def training(rounds: int) -> list[Row]:
+    """Milliseconds, speed relative to nn.LSTM, and the most memory of each telling."""
+    from my_llm.device import set_threads
+    from stage2_rnn_lstm.costs import race
+
+    set_threads(os.cpu_count() or 1)
+    costs = race("lstm", **SIZE, repeats=rounds, seed=0)
+    return [
+        {
+            "case": f"LSTM, {name}",
+            "step_ms": round(1000 * statistics.median(cost.seconds), 1),
+            "speed_of_official": round(
+                statistics.median(o / s for o, s in zip(costs["official"].seconds, cost.seconds, strict=True)), 3
+            ),
+            "memory_mib": None if cost.mebibytes is None else round(cost.mebibytes),
+        }
+        for name, cost in costs.items()
+    ]
+
+
+def writing(rounds: int) -> list[Row]:
+    """Characters a second of a character LSTM of the default size, one stream, on one thread and on all.
+
+    The weights are random: what a character costs does not depend on what the network has learnt.
+    """
+    import torch
+
+    from my_llm.device import set_threads
+    from my_llm.text import CharTokenizer
+    from stage2_rnn_lstm.models import LanguageModel, LanguageModelConfig
+    from stage2_rnn_lstm.writer import Writer
+
+    tokenizer = CharTokenizer.train(["".join(map(chr, range(32, 93)))])
+    torch.manual_seed(0)
+    writer = Writer(LanguageModel(LanguageModelConfig(tokenizer.vocab_size)), tokenizer, facts={})
+
+    def write(threads: int) -> None:
+        set_threads(threads)
+        for _ in writer.write("T", length=CHARACTERS):
+            pass
+
+    times = take_turns({f"{n} threads": lambda n=n: write(n) for n in (1, os.cpu_count() or 1)}, rounds)
+    return [
+        {"case": f"writing, {name}", "characters_per_second": round(CHARACTERS / statistics.median(seconds))}
+        for name, seconds in times.items()
+    ]
