@@ -21,8 +21,9 @@ def bench(rounds: int) -> None:
 
 def training(rounds: int) -> list[Row]:
     """Milliseconds, speed relative to nn.LSTM, and the most memory of each telling."""
-    from my_llm.device import set_threads
     from stage2_rnn_lstm.costs import race
+
+    from my_llm.device import set_threads
 
     set_threads(os.cpu_count() or 1)
     costs = race("lstm", **SIZE, repeats=rounds, seed=0)

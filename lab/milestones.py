@@ -10,15 +10,28 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from my_llm.cli import execute
-from my_llm.errors import DataError
+from my_llm.errors import DataError, choose
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+class Metric(NamedTuple):
+    """What is printed of a report of evaluate.py."""
+
+    name: str  # in the words of the tables
+    key: str  # in the report
+    unit: str = ""
+
+    def of(self, report: dict[str, Any]) -> float:
+        """The value in its unit; shares are reported as fractions."""
+        return (100 if self.unit == "%" else 1) * report[self.key]
 
 
 class Milestone(NamedTuple):
@@ -30,35 +43,57 @@ class Milestone(NamedTuple):
     data: str  # what of the corpus we have, in words
     flags: list[str]  # of train.py, besides the seeds
     seeds: int = 3
+    metric: Metric = Metric("accuracy", "accuracy", "%")
+    published: str = ""  # below checkpoints/, of a model that is trained without a run directory
 
 
 FINAL = ["--final"]  # a tenth of two thousand texts is too few to choose an epoch by: learn from all, keep the last
 SPLITS = 10  # and four hundred test texts are few, too: the score of one split is a matter of luck
+NATS = Metric("loss per character", "mean_loss", "nats")
+PER_WORD = Metric("perplexity per word", "perplexity")
+ENTITY_F1 = Metric("entity F1", "f1", "%")
+SHAKESPEARE = ["--dataset", "tiny_shakespeare"]
+WORDS = [*SHAKESPEARE, "--vocab_type", "word"]
+COUNTING = ["--model_type", "ngram", "--order"]
+LM, CLASSIFY = "language modelling", "text classification"
 MILESTONES: dict[str, list[Milestone]] = {
     "stage1_mlp": [
-        Milestone("ag_news", "MLP", "text classification", "AG News", ["--dataset", "ag_news"]),
-        Milestone("bbc_news", "MLP", "text classification", "BBC News", ["--dataset", "bbc_news", *FINAL], SPLITS),
+        Milestone("ag_news", "MLP", CLASSIFY, "AG News", ["--dataset", "ag_news"]),
+        Milestone("bbc_news", "MLP", CLASSIFY, "BBC News", ["--dataset", "bbc_news", *FINAL], SPLITS),
+        Milestone("movie_reviews", "MLP", CLASSIFY, "Movie Reviews", ["--dataset", "movie_reviews", *FINAL], SPLITS),
+        Milestone("python_docs", "MLP", CLASSIFY, "Python's docstrings", ["--dataset", "python_docs"]),
+    ],
+    "stage2_rnn_lstm": [
+        Milestone("tiny_shakespeare", "LSTM", LM, "Tiny Shakespeare", SHAKESPEARE, 3, NATS),
         Milestone(
-            "movie_reviews",
-            "MLP",
-            "text classification",
-            "Movie Reviews",
-            ["--dataset", "movie_reviews", *FINAL],
-            SPLITS,
+            "one_hour", "LSTM", LM, "Tiny Shakespeare", ["--config", "presets/one_hour.toml"], 1, NATS
         ),
-        Milestone("python_docs", "MLP", "text classification", "Python's docstrings", ["--dataset", "python_docs"]),
-    ]
-}
+        Milestone(
+            "ngram", "7-gram", LM, "Tiny Shakespeare", [*SHAKESPEARE, *COUNTING, "7"], 1, NATS, "best_ngram_char.pt"
+        ),
+        Milestone("words", "LSTM", LM, "Tiny Shakespeare, words", WORDS, 3, PER_WORD),
+        Milestone(
+            "ngram_words", "3-gram", LM, "Tiny Shakespeare, words", [*WORDS, *COUNTING, "3"], 1, PER_WORD,
+            "best_ngram_word.pt",
+        ),
+        Milestone("ag_news", "BiLSTM", CLASSIFY, "AG News", ["--task", "classify", "--dataset", "ag_news"]),
+        Milestone("conll2002", "BiLSTM-CRF", "tagging", "CoNLL-2002, Spanish", ["--task", "tag"], 3, ENTITY_F1),
+    ],
+}  # fmt: skip
 COLUMNS = {
-    "model": "", "task": "", "data": "", "metric": "", "score": "%", "spread": "%", "splits": "",
-    "macro_f1": "%", "n": "",
-    "train_seconds": "s", "latency_us": "µs", "latency_alone_ms": "ms",
+    "model": "", "task": "", "data": "", "metric": "", "score": "", "spread": "", "unit": "", "splits": "",
+    "macro_f1": "%", "bits_per_byte": "", "n": "", "train_seconds": "s", "latency_us": "µs", "latency_alone_ms": "ms",
 }  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class MilestonesConfig:
     """Train and score the milestones, and write results/<stage>/milestones.json."""
+
+    stage: Literal["all", "stage1_mlp", "stage2_rnn_lstm"] = "all"
+    """whose milestones"""
+    cases: tuple[str, ...] = ("all",)
+    """which of them; the other rows of the table stay as they are"""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -68,45 +103,68 @@ def main(arguments: Sequence[str]) -> int:
 
 def run(config: MilestonesConfig) -> None:
     """All stages, one after the other."""
+    for stage in MILESTONES if config.stage == "all" else [config.stage]:
+        milestones = MILESTONES[stage]
+        cases = {milestone.case: milestone for milestone in milestones}
+        chosen = cases if "all" in config.cases else {case: choose(case, cases, "milestone") for case in config.cases}
+        started, new, sources, digests = time.perf_counter(), {}, {}, {}
+        for case, milestone in chosen.items():
+            runs = [one_run(stage, milestone, seed) for seed in range(milestone.seeds)]
+            new[case] = row_of(milestone, runs)
+            sources[case], digests[case] = runs[0]["source"], sorted({run["sha256"] for run in runs})
+            print(json.dumps(new[case]), flush=True)
+        record(stage, list(cases), new, sources, digests, time.perf_counter() - started)
+
+
+def record(
+    stage: str,
+    order: list[str],
+    new: dict[str, dict[str, Any]],
+    sources: dict[str, str],
+    digests: dict[str, list[str]],
+    seconds: float,
+) -> None:
+    """Write the table; rows that were not measured now are taken over from the one before."""
     from my_llm import ledger
 
-    for stage, milestones in MILESTONES.items():
-        started, rows, sources, digests = time.perf_counter(), [], [], []
-        for milestone in milestones:
-            runs = [one_run(stage, milestone, seed) for seed in range(milestone.seeds)]
-            rows.append(row_of(milestone, runs))
-            sources.append(f"{milestone.case}: {runs[0]['source']}")
-            digests += sorted({run["sha256"] for run in runs})
-            print(json.dumps(rows[-1]), flush=True)
-        path = ledger.record(
-            stage,
-            "milestones",
-            title="Milestones",
-            command="my-llm milestones",
-            columns=COLUMNS,
-            rows=rows,
-            data="; ".join(sources),
-            sha256=" ".join(digests),
-            seed=range(max(milestone.seeds for milestone in milestones)),
-            seconds=time.perf_counter() - started,
-        )
-        print(f"wrote {path}; next: make tables")
+    path = ledger.results_folder() / stage / "milestones.json"
+    old = ledger.read(path) if path.exists() else {"rows": [], "data": "", "sha256": "", "seconds": 0.0}
+    rows = {row["case"]: row for row in old["rows"]} | new
+    kept = [case for case in rows if case not in new]
+    old_sources = dict(line.split(": ", 1) for line in old["data"].split("; ") if ": " in line)
+    path = ledger.record(
+        stage,
+        "milestones",
+        title="Milestones",
+        command="my-llm milestones",
+        columns={key: unit for key, unit in COLUMNS.items() if any(key in row for row in rows.values())},
+        rows=[rows[case] for case in order if case in rows],
+        data="; ".join(f"{case}: {(sources | old_sources)[case] if case in kept else sources[case]}" for case in rows),
+        sha256=" ".join(
+            sorted({*(d for case in digests for d in digests[case]), *(old["sha256"].split() if kept else ())})
+        ),
+        seed=range(max(row["splits"] for row in rows.values())),
+        seconds=seconds + (old["seconds"] if kept else 0.0),
+    )
+    print(f"wrote {path}; next: make tables")
 
 
 def one_run(stage: str, milestone: Milestone, seed: int) -> dict[str, Any]:
-    """Train and score once; what evaluate.py reports, with the seconds of the training."""
+    """Train and score once; what evaluate.py reports, and how much there was to learn from."""
     from my_llm.run import home
 
     name = f"milestone-{milestone.case}-{seed}"
-    script("train.py", stage, *milestone.flags, "--split_seed", seed, "--seed", seed, "--run_name", name)
-    folder = max((home() / "runs" / stage).glob(f"*-{name}"), key=lambda path: path.stat().st_mtime)
-    report = folder / "test.json"
-    script("evaluate.py", stage, "--model_path", folder / "best.pt", "--report", report)
-    return {
-        **json.loads(report.read_text(encoding="utf-8")),
-        "seconds": json.loads((folder / "summary.json").read_text(encoding="utf-8"))["seconds"],
-        "learnt_from": json.loads((folder / "summary.json").read_text(encoding="utf-8"))["examples"],
-    }
+    split = ["--split_seed", str(seed)] if stage == "stage1_mlp" else []
+    script("train.py", stage, *milestone.flags, *split, "--seed", seed, "--run_name", name)
+    if milestone.published:
+        model, summary = home() / stage / "checkpoints" / milestone.published, {}
+    else:
+        folder = max((home() / "runs" / stage).glob(f"*-{name}"), key=lambda path: path.stat().st_mtime)
+        model, summary = folder / "best.pt", json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    with tempfile.TemporaryDirectory() as place:
+        report = Path(place) / "report.json"
+        script("evaluate.py", stage, "--model_path", model, "--report", report)
+        return {**json.loads(report.read_text(encoding="utf-8")), "learnt_from": summary.get("examples")}
 
 
 def script(name: str, stage: str, *arguments: object) -> None:
@@ -119,23 +177,27 @@ def script(name: str, stage: str, *arguments: object) -> None:
 
 def row_of(milestone: Milestone, runs: list[dict[str, Any]]) -> dict[str, Any]:
     """The mean over the seeds, and the standard deviation of the score."""
-
-    def mean(key: str, scale: float = 1.0) -> float:
-        return statistics.fmean(run[key] for run in runs) * scale
-
-    accuracies = [100 * run["accuracy"] for run in runs]
-    return {
+    scores = [milestone.metric.of(run) for run in runs]
+    learnt_from = runs[0]["learnt_from"]
+    digits = 2 if milestone.metric.unit == "%" else 4
+    row: dict[str, Any] = {
         "case": milestone.case,
         "model": milestone.model,
         "task": milestone.task,
-        "data": f"{milestone.data} (train {runs[0]['learnt_from']:,})",
-        "metric": "accuracy",
-        "score": round(mean("accuracy", 100), 2),
-        "spread": round(statistics.stdev(accuracies), 2) if len(runs) > 1 else 0.0,
+        "data": milestone.data + (f" (train {learnt_from:,})" if learnt_from else ""),
+        "metric": milestone.metric.name,
+        "score": round(statistics.fmean(scores), digits),
+        "spread": round(statistics.stdev(scores), digits) if len(runs) > 1 else 0.0,
+        "unit": milestone.metric.unit,
         "splits": len(runs),
-        "macro_f1": round(mean("macro_f1", 100), 2),
         "n": runs[0]["n"],
-        "train_seconds": round(mean("seconds"), 1),
-        "latency_us": round(mean("latency_batch_us"), 1),
-        "latency_alone_ms": round(mean("latency_single_ms"), 3),
     }
+    extras = {  # column → key of the report, scale, digits
+        "macro_f1": ("macro_f1", 100, 2), "bits_per_byte": ("bits_per_byte", 1, 3),
+        "train_seconds": ("train_seconds", 1, 1), "latency_us": ("latency_batch_us", 1, 1),
+        "latency_alone_ms": ("latency_single_ms", 1, 3),
+    }  # fmt: skip
+    for column, (key, scale, places) in extras.items():
+        if key in runs[0]:
+            row[column] = round(scale * statistics.fmean(run[key] for run in runs), places)
+    return row

@@ -47,7 +47,8 @@ def summary(scores: Scores) -> str:
     )
     source = paragraph(
         f"The text: {data(scores['data'])} ({data(scores['source'])}). The perplexity counts {scores['n']:,} "
-        "characters that the network had never seen: it is as unsure as if it had to choose among so many equally likely ones.",
+        "characters that the network had never seen: it is as unsure as if it had to choose among so many equally "
+        "likely ones.",
         f"文本：{data(scores['data'])}（{data(scores['source'])}）。困惑度来自它从未见过的 {scores['n']:,} 个字符："
         "它的犹豫程度，相当于在这么多个同样可能的字符中选择。",
     )

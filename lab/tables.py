@@ -151,6 +151,7 @@ def milestone(row: dict[str, Any], units: dict[str, str], chinese: bool) -> Iter
     yield word(row["task"], chinese)
     yield row["data"]
     yield word(row["metric"], chinese)
+    units = {**units, "score": row.get("unit", units["score"])}
     value, _, spread = cell(row, "score", units, chinese).partition(" ± ")
     yield f"**{value}**{' ± ' if spread else ''}{spread} {unit_word(units['score'], chinese)}".rstrip()
     yield with_unit(row.get("train_seconds"), "s", chinese)

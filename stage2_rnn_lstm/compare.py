@@ -12,14 +12,11 @@ The second table: time and memory of forward and backward of two layers in float
 median time of torch.nn divided by the median of ours. Explained in docs/en/stage2_rnn_lstm.md.
 """
 
-import ctypes
 import os
 import statistics
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 TOLERANCE = 1e-9
 TELLINGS = ("by hand", "from scratch", "official")
@@ -55,66 +52,6 @@ class CompareConfig:
         "repeats": (1, 1000),
         "threads": (0, 1024),
     }
-
-
-# --- speed and memory -------------------------------------------------------------------------------------------------
-
-
-class Cost(NamedTuple):
-    """Median seconds of one forward and backward, and the most memory it took, in MiB; None where nobody tells."""
-
-    seconds: float
-    mebibytes: float | None
-
-
-def race(cell: str, config: CompareConfig) -> dict[str, Cost]:
-    """The three take turns, so that whatever else the machine does slows all of them."""
-    import torch
-
-    from stage2_rnn_lstm.models import NUMPY_CELLS, Recurrent, official, stack, stack_backward, to_levels
-
-    torch.manual_seed(config.seed)
-    scratch = Recurrent(config.hidden, config.hidden, cell=cell, layers=2)
-    theirs, levels = official(scratch), to_levels(scratch)
-    x = torch.randn(config.length, config.batch_size, config.hidden)
-    grad = torch.randn_like(x)
-
-    def by_hand() -> None:
-        _, _, tapes = stack(NUMPY_CELLS[cell], levels, x.numpy())
-        stack_backward(NUMPY_CELLS[cell], levels, tapes, grad.numpy())
-
-    def with_torch(model: torch.nn.Module) -> None:
-        model.zero_grad()
-        model(x.clone().requires_grad_())[0].backward(grad)
-
-    calls = dict(zip(TELLINGS, (by_hand, lambda: with_torch(scratch), lambda: with_torch(theirs)), strict=True))
-    memory = {name: peak_memory(call) for name, call in calls.items()}  # and a first turn that does not count
-    seconds = {name: [] for name in calls}
-    for _ in range(config.repeats):
-        for name, call in calls.items():
-            started = time.perf_counter()
-            call()
-            seconds[name].append(time.perf_counter() - started)
-    return {name: Cost(statistics.median(seconds[name]), memory[name]) for name in calls}
-
-
-def peak_memory(call: Callable[[], None]) -> float | None:
-    """By how many MiB this process grew at most during the second of two calls; Linux tells, others do not."""
-    call()  # what is loaded and prepared once does not count
-    try:
-        ctypes.CDLL(None).malloc_trim(0)  # hands back what earlier calls left, so that using it again counts
-        before = resident("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
-    except (OSError, AttributeError, TypeError):
-        return None
-    call()
-    return resident("VmHWM") - before
-
-
-def resident(name: str) -> float:
-    """VmRSS, the memory of this process now, or VmHWM, its high-water mark, in MiB."""
-    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(lines[name].split()[0]) / 1024
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
@@ -162,8 +99,10 @@ def print_differences(config: CompareConfig) -> float:
 
 def print_costs(config: CompareConfig) -> None:
     """The second table: milliseconds, speed relative to torch.nn, MiB."""
+    from stage2_rnn_lstm.costs import race
     from stage2_rnn_lstm.models import NUMPY_CELLS
 
+    size = {name: getattr(config, name) for name in ("batch_size", "length", "hidden", "repeats", "seed")}
     sizes = f"2 layers of {config.hidden}, batch {config.batch_size} × {config.length} steps"
     print(
         f"\nforward and backward, float32: {sizes}"
@@ -171,11 +110,12 @@ def print_costs(config: CompareConfig) -> None:
         f"\n{'':6}" + f"{'ms':>8}{'speed':>8}{'MiB':>7}  " * 2 + f"{'ms':>8}{'MiB':>7}"
     )
     for cell in NUMPY_CELLS:
-        costs, line = race(cell, config), f"{cell:6}"
+        costs, line = race(cell, **size), f"{cell:6}"
+        seconds = {name: statistics.median(cost.seconds) for name, cost in costs.items()}
         for name, cost in costs.items():
-            speed = "" if name == "official" else f"{costs['official'].seconds / cost.seconds:8.2f}"
+            speed = "" if name == "official" else f"{seconds['official'] / seconds[name]:8.2f}"
             memory = "–" if cost.mebibytes is None else f"{cost.mebibytes:.0f}"
-            line += f"{cost.seconds * 1e3:8.1f}{speed}{memory:>7}  "
+            line += f"{seconds[name] * 1e3:8.1f}{speed}{memory:>7}  "
         print(line.rstrip(), flush=True)
 
 

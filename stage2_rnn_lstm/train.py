@@ -14,7 +14,7 @@ from my_llm.cli import TrainingConfig, command_line, main, to_plain
 
 DEFAULTS = {  # what None stands for
     "language_model": {
-        "batch_size": 32, "embedding": 64, "hidden": 512, "layers": 1, "dropout": 0.3, "lr": 2e-3, "warmup": 0.02,
+        "batch_size": 32, "embedding": 64, "hidden": 512, "layers": 1, "dropout": 0.1, "lr": 4e-3, "warmup": 0.02,
     },
     "classify": {
         "batch_size": 32, "embedding": 100, "hidden": 100, "layers": 1, "dropout": 0.5, "lr": 1e-3, "warmup": 0.0,
@@ -42,7 +42,7 @@ class TrainConfig(TrainingConfig):
     """passes over the training part"""
     batch_size: int | None = None
     """streams, texts or sentences per optimiser step; None, here and below: what suits the task"""
-    length: int = 128
+    length: int = 64
     """tokens of a stream per step: so far back reaches a gradient"""
     max_words: int = 10_000
     """of a vocabulary of words, the most frequent; the others are read, predicted and counted as <unk>"""

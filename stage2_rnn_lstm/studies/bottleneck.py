@@ -29,6 +29,7 @@ from stage2_rnn_lstm.studies.common import (
     sheet,
     steps_of,
 )
+from stage2_rnn_lstm.studies.trials import warm_up
 
 Row = dict[str, Any]
 WIDTHS = (32, 64, 128, 256)
@@ -106,8 +107,9 @@ def scores(model: Repeater, tokens: Int[Tensor, "N"]) -> dict[int, tuple[float, 
 def bottleneck(config: StudyConfig) -> None:
     """How long a sentence fits into one state, and how much does a larger state help?"""
     started = time.perf_counter()
-    text, steps = load_characters(config), steps_of(config, 1500)
+    text, steps = load_characters(config), steps_of(config, 1200)
     rows: list[Row] = []
+    warm_up()
     found: dict[int, list[dict[int, tuple[float, float]]]] = {}
     for width in WIDTHS:
         before, found[width] = time.process_time(), []

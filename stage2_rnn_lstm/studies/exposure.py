@@ -40,6 +40,7 @@ from stage2_rnn_lstm.studies.common import (
     sheet,
     steps_of,
 )
+from stage2_rnn_lstm.studies.trials import warm_up
 from stage2_rnn_lstm.writer import Writer, step_of
 
 Row = dict[str, Any]
@@ -202,9 +203,10 @@ def row_of(case: str, runs: Sequence[Run]) -> Row:
 def teacher_forcing(config: StudyConfig) -> None:
     """Does a model that was only shown real text lose its way in its own, and do its own guesses in training help?"""
     started = time.perf_counter()
-    text, steps = load_characters(config), steps_of(config, 600)
+    text, steps = load_characters(config), steps_of(config, 500)
     judge = NGramModel.fit(text.train, text.tokenizer.vocab_size, JUDGE_ORDER)
     excerpts = excerpts_of(text)
+    warm_up()
     runs = {
         case: [run_case(text, judge, excerpts, steps, share, seed) for seed in seeds_of(config)]
         for case, share in SHARES.items()
@@ -259,8 +261,11 @@ def _draw_teacher_forcing(rows: Sequence[Row], runs: Mapping[str, Sequence[Run]]
     loss.set_yticks(range(len(rows) - 1), [row["case"] for row in rows[:-1]])
     loss.set_ylim(len(rows) - 1.6, -0.7)
     loss.margins(x=0.3)
-    judge.set(title="the judge on what it writes (nats)", xlabel="position in its text", ylim=(0, None))
-    shift.set(title="shift of the mean state (deviations)", xlabel="position in its text", ylim=(0, None))
-    loss.set(title="validation loss (nats)", xlabel="nats per character")
+    titles = ("the judge on what it writes (nats)", "shift of the mean state (deviations)", "validation loss")
+    for chart, title in zip((judge, shift, loss), titles, strict=True):
+        chart.set_title(title, fontsize=10, loc="left")
+        chart.set_xlabel("nats per character" if chart is loss else "position in its text")
+    judge.set_ylim(1, None)
+    shift.set_ylim(0, None)
     judge.legend(fontsize=8, frameon=False)
     save(figure, "teacher_forcing")

@@ -165,12 +165,14 @@ def _draw_forget(rows: list[Row], new: Tensor, trained: Tensor, runs: Mapping[fl
         if "forget" in row:
             gates.errorbar(row["forget"], row["case"], xerr=row["forget_sd"], fmt="o", capsize=3, color=COLORS[0])
     gates.invert_yaxis()
-    gates.set(title="after reading a …", xlabel="mean forget gate")
+    gates.set_title("after reading a …", fontsize=10, loc="left")
+    gates.set(xlabel="mean forget gate")
     bins = np.geomspace(1, 300, 40)
     for values, label, color in ((new, "new", "#999999"), (trained, "trained", COLORS[0])):
         weights = np.full(len(values), 100 / len(values))
         memory.hist(values.clamp(max=299).numpy(), bins=bins, weights=weights, label=label, color=color, alpha=0.8)
-    memory.set(title="how long a memory lasts", xlabel="1 / (1 - mean gate), characters", ylabel="cells (%)")
+    memory.set_title("how long a memory lasts", fontsize=10, loc="left")
+    memory.set(xlabel="1 / (1 - mean gate), characters", ylabel="cells (%)")
     memory.set_xscale("log")
     memory.set_xticks([1, 3, 10, 30, 100, 300], ["1", "3", "10", "30", "100", "300"])
     memory.minorticks_off()
@@ -179,6 +181,7 @@ def _draw_forget(rows: list[Row], new: Tensor, trained: Tensor, runs: Mapping[fl
     for (bias, same), color in zip(runs.items(), COLORS):
         mean = [statistics.fmean(losses) for losses in zip(*(run.losses for run in same))]
         curves.plot(*zip(*smooth(list(enumerate(mean)), 60)), color=color, label=f"first bias {bias:g}")
-    curves.set(title="the first bias", xlabel="step", ylabel="training loss (nats)")
+    curves.set_title("the first bias", fontsize=10, loc="left")
+    curves.set(xlabel="step", ylabel="training loss (nats)")
     curves.legend(frameon=False)
     save(figure, "forget_gate")

@@ -102,7 +102,8 @@ def gradients(config: StudyConfig) -> None:
 
     def measure(case: str, model: LanguageModel) -> None:
         names = (case, f"{case} cell") if model.config.cell == "lstm" else (case,)
-        for name, curve in zip(names, gradients_back(model.double(), excerpts), strict=True)  # 1e-25 squared is 0 in fp32:
+        measured = gradients_back(model.double(), excerpts)  # in fp32 the square of 1e-25 is 0
+        for name, curve in zip(names, measured, strict=True):
             found.setdefault(name, []).append(curve / curve[0])
 
     for seed in seeds_of(config):
@@ -158,10 +159,10 @@ def _draw_gradients(curves: Mapping[str, Tensor]) -> None:
                 name = f"rnn, weights × {SCALE:g}" if "scaled" in case else case.replace(f" {when}", "")
                 style = "--" if "cell" in case else "-"
                 chart.plot(curve.clamp(min=1e-30), style, color=color, label=name, linewidth=1.6)
-        chart.axhline(0.01, color="#888888", linewidth=0.8, linestyle=":")
-        chart.set(title=f"{when} networks", xlabel="steps back", yscale="log", ylim=(1e-9, 1e6))
+        chart.set_title(f"{when} networks", fontsize=10, loc="left")
+        chart.set(xlabel="steps back", yscale="log", ylim=(1e-9, 1e6))
     charts[0].set_ylabel("gradient, share of that at distance 0")
-    charts[0].legend(frameon=False, fontsize=8, loc="lower left")
+    charts[0].legend(frameon=False, fontsize=8, loc="upper right")
     save(figure, "gradients")
 
 
@@ -263,10 +264,12 @@ def _draw_clipping(runs: Mapping[tuple[str, float, float | None], Sequence[Desce
         for clip, color in zip(CLIPS, COLORS):
             finals = [min(statistics.fmean(run.final for run in runs[cell, rate, clip]), 100) for rate in RATES]
             chart.plot(RATES, finals, "o-", color=color, label=clip_name(clip), markersize=4)
-        chart.set(title=f"{cell.upper()}: loss at the end", xlabel="learning rate", xscale="log", yscale="log")
+        chart.set_title(f"{cell.upper()}: loss at the end", fontsize=10, loc="left")
+        chart.set(xlabel="learning rate", xscale="log", yscale="log")
         chart.set_xticks(RATES, [f"{rate:g}" for rate in RATES])
         chart.minorticks_off()
-    charts[0].set(title=f"RNN at rate {RATES[1]:g}", xlabel="step", ylabel="training loss (nats)", yscale="log")
+    charts[0].set_title(f"RNN at rate {RATES[1]:g}", fontsize=10, loc="left")
+    charts[0].set(xlabel="step", ylabel="training loss (nats)", yscale="log")
     for chart in charts:
         chart.axhline(bound, color="#888888", linewidth=0.8, linestyle=":")
         chart.set_yticks([2, 3, 5, 10, 20, 50], ["2", "3", "5", "10", "20", "50"])

@@ -19,7 +19,7 @@ from my_llm.schedules import cosine
 from my_llm.studies import Curve
 from my_llm.text import PAD
 from my_llm.training import train_steps
-from stage1_mlp.models import MLPLanguageModel, MLPLanguageModelConfig
+from stage1_mlp.models import MLPLanguageModel, MLPLanguageModelConfig, tanh
 from stage2_rnn_lstm.data import Streams
 from stage2_rnn_lstm.language import CarriedLoss, loss_of
 from stage2_rnn_lstm.models import LanguageModel, LanguageModelConfig, NGramModel, WaveNet, WaveNetConfig
@@ -36,11 +36,11 @@ from stage2_rnn_lstm.studies.common import (
     save,
     sheet,
 )
-from stage2_rnn_lstm.studies.trials import Outcome, at_best_rate, width_for
+from stage2_rnn_lstm.studies.trials import Outcome, at_best_rate, warm_up, width_for
 
 Row = dict[str, Any]
 PARAMETERS = 100_000
-SECONDS = 30.0  # of processor time that a training may take
+SECONDS = 25.0  # of processor time that a training may take
 RATES = (0.002, 0.006)
 ORDERS = range(1, 9)
 GRAM_NAMES = {1: "unigram", 2: "bigram", 3: "trigram"}
@@ -65,8 +65,8 @@ class WindowReader(nn.Module):
         context = self.model.config.context
         before = tokens.new_full((len(tokens), context - 1), PAD) if state is None else state[0]
         known = torch.cat([before, tokens], dim=1)  # (B, n - 1 + T)
-        windows = known.unfold(1, context, 1)  # (B, T, n)
-        logits = self.model(windows.flatten(0, 1)).unflatten(0, tokens.shape)  # (B, T, V)
+        windows = self.model.embedding[known].unfold(1, context, 1)  # (B, T, D, n): each character looked up once
+        logits = self.model.output(tanh(self.model.hidden(windows.mT.flatten(2))))  # as in the model, many at a time
         return logits, (known[:, tokens.shape[1] :],)
 
 
@@ -177,6 +177,7 @@ def ladder(config: StudyConfig) -> None:
     """How far does each language model get: counts of 1 to 8 characters, and networks of equal size in equal time?"""
     started = time.perf_counter()
     text = load_characters(config)
+    warm_up()
     grams = [count(text, order) for order in ORDERS]
     climbed = {name: climb(config, text, name) for name in NETWORKS}
     networks, curves = [row for row, _ in climbed.values()], {name: curve for name, (_, curve) in climbed.items()}

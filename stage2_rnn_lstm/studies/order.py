@@ -141,12 +141,14 @@ def _draw_order_cost(rows: Sequence[Row]) -> None:
         rates.plot(LENGTHS, [row["rate"] for row in mine], "o-", markersize=4, color=color)
         rates.plot(LENGTHS, [row["rate_two"] for row in mine], "o--", markersize=4, color=color)
         cores.plot(LENGTHS, [row["speed_up"] for row in mine], "o-", markersize=4, color=color)
-    times.set(title="a training step (ms)", yscale="log")
+    times.set_yscale("log")
     times.plot([], [], "--", color="#888888", label="two cores")
     times.legend(fontsize=8, frameon=False)
-    rates.set(title="useful work (GFLOP/s)", ylim=(0, None))
-    cores.set(title="what a second core brings (times)", ylim=(0.5, 2.1))
-    for chart in (times, rates, cores):
+    rates.set_ylim(0, None)
+    cores.set_ylim(0.5, 2.1)
+    titles = ("a training step (ms)", "useful work (GFLOP/s)", "what a second core brings (times)")
+    for chart, title in zip((times, rates, cores), titles, strict=True):
+        chart.set_title(title, fontsize=10, loc="left")
         chart.set(xscale="log", xlabel="steps in the sequence")
         chart.set_xticks(LENGTHS, [str(length) for length in LENGTHS])
         chart.minorticks_off()

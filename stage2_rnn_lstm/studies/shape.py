@@ -30,7 +30,7 @@ from stage2_rnn_lstm.studies.common import (
     steps_of,
     train_on_text,
 )
-from stage2_rnn_lstm.studies.trials import Outcome, at_best_rate, width_for
+from stage2_rnn_lstm.studies.trials import Outcome, at_best_rate, warm_up, width_for
 
 Row = dict[str, Any]
 STEP = 2048  # characters that an optimiser step reads
@@ -50,6 +50,7 @@ def row_of(config: StudyConfig, text: Characters, steps: int, case: str, shape: 
         seconds = time.process_time() - before
         return Outcome(nats_per_character(model, text.validation), seconds)
 
+    warm_up()
     rate, found = at_best_rate(config, train, RATES)
     return {
         "case": case,
@@ -66,7 +67,7 @@ def row_of(config: StudyConfig, text: Characters, steps: int, case: str, shape: 
 def hidden_size(config: StudyConfig) -> None:
     """What does a wider state bring, and what does it cost?"""
     started = time.perf_counter()
-    text, steps = load_characters(config), steps_of(config, 400)
+    text, steps = load_characters(config), steps_of(config, 300)
     rows = [row_of(config, text, steps, f"{width} units", {"hidden": width}) for width in WIDTHS]
     _draw_hidden_size(rows)
     first, *_, before, last = rows
@@ -105,7 +106,7 @@ def _draw_hidden_size(rows: Sequence[Row]) -> None:
 def layers(config: StudyConfig) -> None:
     """With so many parameters: one wide layer, or several narrow ones?"""
     started = time.perf_counter()
-    text, steps = load_characters(config), steps_of(config, 600)
+    text, steps = load_characters(config), steps_of(config, 400)
     budget = parameters_of(new_language_model(text, 0, hidden=192))
     rows: list[Row] = []
     for depth in (1, 2, 3):
@@ -141,7 +142,8 @@ def _draw_layers(rows: Sequence[Row], budget: int) -> None:
             chart.errorbar(place, row[key], spread, fmt="o", markersize=8, capsize=3, color=COLORS[0])
             chart.annotate(f"{row[key]:.4g}", (place, row[key]), (8, 4), textcoords="offset points")
         chart.set_xticks(range(len(rows)), [row["case"].replace("x", "×") for row in rows])
-        chart.set(title=title, xlabel="layers × units", xlim=(-0.5, len(rows) - 0.3))
+        chart.set_title(title, fontsize=10, loc="left")
+        chart.set(xlabel="layers × units", xlim=(-0.5, len(rows) - 0.3))
         chart.margins(y=0.25)
     save(figure, "layers")
 
@@ -166,7 +168,7 @@ def learn_by_heart(
 def dropout(config: StudyConfig) -> None:
     """Does dropout keep a network from learning a short text by heart?"""
     started = time.perf_counter()
-    whole, steps = load_characters(config), steps_of(config, 800)
+    whole, steps = load_characters(config), steps_of(config, 600)
     text = replace(whole, train=whole.train[:FEW])
     rows: list[Row] = []
     curves = {}

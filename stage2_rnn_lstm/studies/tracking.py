@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import matplotlib
 import torch
 from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor
 
+from my_llm.plots import LOOK
 from stage2_rnn_lstm.models import LanguageModel
 from stage2_rnn_lstm.studies.common import (
     COLORS,
@@ -136,8 +138,8 @@ def _draw_tracking(
     """Left: the correlations. Right: for each signal a held-out piece of text in the colours of its best cell."""
     figure, (whole,) = sheet(1, width=11.0, height=0.6 + 0.95 * len(rows), title="Single cells that follow something")
     whole.remove()
-    mosaic = [["scores", row["case"]] for row in rows]
-    charts = figure.subplot_mosaic(mosaic, width_ratios=[1, 2.4])
+    with matplotlib.rc_context(LOOK):
+        charts = figure.subplot_mosaic([["scores", row["case"]] for row in rows], width_ratios=[1, 2.4])
     scores = charts["scores"]
     for key, label, color, sign in (
         ("probe", "all cells, linearly", COLORS[2], "s"),
@@ -151,7 +153,7 @@ def _draw_tracking(
     scores.invert_yaxis()
     scores.set(xlim=(0, 1), xlabel="|correlation| on held-out text")
     scores.grid(axis="x", alpha=0.3)
-    scores.legend(frameon=False, fontsize=7.5, loc="upper center", bbox_to_anchor=(0.3, -0.16), ncols=2)
+    figure.legend(loc="outside lower left", ncols=4, frameon=False, fontsize=8)
     reading = read(model, text.validation)
     for name, match in best.items():
         half = reading.rows.shape[1] // 2

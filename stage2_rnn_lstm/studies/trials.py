@@ -7,6 +7,8 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import torch
+
 from stage2_rnn_lstm.studies.common import StudyConfig, seeds_of
 
 WIDEST = 512
@@ -17,6 +19,13 @@ class Outcome(NamedTuple):
 
     nats: float
     seconds: float
+
+
+def warm_up() -> None:
+    """A step of Adam before the clock starts: the first one loads more of torch, for about a second."""
+    weight = torch.nn.Parameter(torch.zeros(1))
+    weight.grad = torch.zeros(1)
+    torch.optim.Adam([weight]).step()
 
 
 def width_for(parameters: int, count: Callable[[int], int]) -> int:

@@ -34,6 +34,7 @@ from stage2_rnn_lstm.studies.common import (
     sheet,
     steps_of,
 )
+from stage2_rnn_lstm.studies.trials import warm_up
 
 Row = dict[str, Any]
 HIDDEN = 128
@@ -73,8 +74,9 @@ def train_windows(
 def truncation(config: StudyConfig) -> None:
     """How far back must the gradient reach, and what is a state worth that is carried from window to window?"""
     started = time.perf_counter()
-    text, steps = load_characters(config), steps_of(config, 400)
+    text, steps = load_characters(config), steps_of(config, 300)
     rows: list[Row] = []
+    warm_up()
     for state in ("carried", "zero"):
         for length in LENGTHS:
             trained = [train_windows(text, steps, length, s, carried=state == "carried") for s in seeds_of(config)]

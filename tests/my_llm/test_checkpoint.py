@@ -3,6 +3,8 @@
 import io
 import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -144,3 +146,46 @@ def test_random_numbers_continue_where_they_were():
     first = torch.rand(5)
     checkpoint.restore_random_state(state)
     assert torch.equal(torch.rand(5), first)
+
+
+def test_one_process_is_all_processes():
+    value = {"state": (torch.ones(2), 3)}
+    assert checkpoint.of_all_processes(value) == [value]
+
+
+TWO = """
+import sys, torch
+from my_llm import checkpoint
+from my_llm.device import join_world, rank
+join_world(torch.device("cpu"))
+values = checkpoint.of_all_processes({"rank": rank(), "state": (torch.full((rank() + 1, 2), float(rank())),)})
+checkpoint.save(f"{sys.argv[1]}/{rank()}.pt", {"kind": "test", "values": values, "none": checkpoint.of_all_processes(None)})
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="gloo as on Linux")
+def test_every_process_gets_the_values_of_all_in_the_order_of_the_ranks(tmp_path: Path):
+    script = tmp_path / "two.py"
+    script.write_text(TWO)
+    root = Path(__file__).resolve().parents[2]
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc_per_node=2",
+            str(script),
+            str(tmp_path),
+        ],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)},
+        check=True,
+        capture_output=True,
+        timeout=240,
+    )
+    for rank in (0, 1):
+        content = checkpoint.load(tmp_path / f"{rank}.pt", "test")
+        assert content["none"] == [None, None]
+        assert [value["rank"] for value in content["values"]] == [0, 1]
+        for number, value in enumerate(content["values"]):
+            assert torch.equal(value["state"][0], torch.full((number + 1, 2), float(number)))

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from my_llm import device, machine
+from my_llm import device
 from my_llm.errors import ConfigError
 
 PRODUCT = """
-from my_llm.device import prepare_matrix_path
-print(prepare_matrix_path())
+from my_llm import device
+print(device.prepare_matrix_path(), "| matmul by oneDNN:", device._use_onednn)
 import torch
 torch.manual_seed(0)
 a, b = torch.randn(256, 512), torch.randn(512, 128)
-print((a @ b - (a.double() @ b.double())).abs().max().item())
+print(max((way(a, b) - (a.double() @ b.double())).abs().max().item() for way in (torch.matmul, device.matmul)))
 """
 
 
@@ -40,6 +40,7 @@ def test_every_matrix_path_is_exact(tmp_path: Path):
         words, error = product(MY_LLM_MATRIX_PATH=path, MY_LLM_CACHE=str(tmp_path))
         assert 0 < error < 2e-4, path
         assert ("AVX-512" in words) or path != "shim"
+        assert ("matmul by oneDNN: True" in words) == (path == "onednn") or path == "auto"
     assert len(list(tmp_path.glob("matrix_path_*.so"))) == ("shim" in paths)
 
 
@@ -47,6 +48,7 @@ def test_every_matrix_path_is_exact(tmp_path: Path):
 def test_without_a_compiler_the_default_path_is_taken_and_said(tmp_path: Path):
     words, _ = product(MY_LLM_MATRIX_PATH="shim", MY_LLM_CACHE=str(tmp_path), PATH=str(tmp_path))
     assert "half the speed" in words and "compiler" in words
+    assert "matmul by oneDNN: True" in words  # the products that matter most take another way round
 
 
 def test_an_unwritable_cache_is_no_error(tmp_path: Path):
@@ -73,13 +75,46 @@ def test_precision_follows_the_device():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
 
 
-def test_environment_is_plain_data_without_this_machines_paths():
-    import json
+LAYOUTS = {
+    "as it is": lambda matrix: matrix,
+    "transposed in memory": lambda matrix: matrix.t().contiguous().t(),
+    "every other of a larger one": lambda matrix: matrix.repeat_interleave(2, 0).repeat_interleave(2, 1)[::2, ::2],
+}
 
-    text = json.dumps(machine.environment())
-    assert "torch" in text and str(Path.home()) not in text
+
+@pytest.mark.parametrize("onednn", [False, True])
+@pytest.mark.parametrize("shape", [(2, 3, 5), (1, 1, 1), (1, 7, 11), (13, 1, 2)])
+@pytest.mark.parametrize("layout_a", LAYOUTS)
+@pytest.mark.parametrize("layout_b", LAYOUTS)
+def test_matmul_multiplies_and_adds(
+    onednn: bool, shape: tuple[int, int, int], layout_a: str, layout_b: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(device, "_use_onednn", onednn)
+    torch.manual_seed(0)
+    rows, inner, columns = shape
+    for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-12), (torch.bfloat16, 0.1)):
+        a = LAYOUTS[layout_a](torch.randn(rows, inner).to(dtype))
+        b = LAYOUTS[layout_b](torch.randn(inner, columns).to(dtype))
+        expected = a.double() @ b.double()
+        torch.testing.assert_close(device.matmul(a, b).double(), expected, rtol=0, atol=tolerance)
+        for plus in (torch.randn(columns).to(dtype), torch.randn(rows, columns).to(dtype)):
+            before = plus.clone()
+            result = device.matmul(a, b, plus)
+            assert result.dtype == dtype and torch.equal(plus, before)
+            torch.testing.assert_close(result.double(), expected + plus.double(), rtol=0, atol=tolerance)
 
 
-def test_measured_rates_are_plausible():
-    assert 0.1 < machine.measure_matmul(torch.float32, size=256, seconds=0.05) < 1e5
-    assert 0.1 < machine.measure_bandwidth(megabytes=16) < 1e4
+def test_onednn_is_used_where_it_was_chosen(monkeypatch: pytest.MonkeyPatch):
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("oneDNN")
+
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", refuse)
+    a = torch.ones(2, 2)
+    for chosen in (False, True):
+        monkeypatch.setattr(device, "_use_onednn", chosen)
+        assert torch.equal(device.matmul(a.double(), a.double()), 2 * a.double())
+        if chosen:
+            with pytest.raises(AssertionError, match="oneDNN"):
+                device.matmul(a, a)
+        else:
+            assert torch.equal(device.matmul(a, a), 2 * a)

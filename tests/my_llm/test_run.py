@@ -213,3 +213,65 @@ def test_a_second_signal_stops_at_once():
 
     with pytest.raises(KeyboardInterrupt, match="at once"):
         train(Config(), after=twice)
+
+
+class Momentum:
+    """What a step leaves to the next one, as an LSTM's state does: without it the loss is another."""
+
+    def __init__(self) -> None:
+        self.state: tuple[torch.Tensor, ...] | None = None
+
+    def state_dict(self) -> dict:
+        return {"state": self.state}
+
+    def load_state_dict(self, content: dict) -> None:
+        self.state = content["state"]
+
+    def __call__(self, model: nn.Module, index: int) -> Loss:
+        (before,) = self.state or (torch.zeros(3),)
+        now = 0.9 * before + torch.randn(3, generator=torch.Generator().manual_seed(index))
+        self.state = (now,)
+        return Loss((model(now) - 1).square().sum(), 1)
+
+
+def train_with_state(config: Config, *, stop_at: int = -1, carried: Momentum | None = None) -> Run:
+    """As `train`, saving once, in the middle."""
+    with Run.open("stage1_mlp", config, publish=lambda config: "best_model.pt") as run:
+        torch.manual_seed(0)
+        model, carried = nn.Linear(3, 1), carried or Momentum()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        data = {"name": "toy", "sha256": "d"}
+        start = run.attach(model, optimizer, kind="test", max_steps=STEPS, data=data, carried=carried)
+        for step in train_steps(model, lambda i: i, carried, optimizer, max_steps=STEPS, start=start):
+            run.log(step)
+            if run.due(step, STEPS):
+                run.log_scores(step, {"loss": step.loss}, best="loss", lower_is_better=True)
+                run.save(step)
+            if step.index == stop_at:
+                signal.raise_signal(signal.SIGINT)
+            run.stop_if_asked(step)
+        run.finish({})
+    return run
+
+
+def test_what_a_step_leaves_to_the_next_one_survives_a_stop():
+    whole = train_with_state(Config())
+    assert checkpoint.load(whole.folder / "last.pt")["carried"][0]["state"][0].any()
+    assert "carried" not in checkpoint.load(whole.folder / "best.pt")  # use does not need it
+    with pytest.raises(Stopped):
+        train_with_state(Config(run_name="stopped"), stop_at=7)
+    (folder,) = whole.folder.parent.glob("*-stopped")
+    assert_same_end(whole, train_with_state(Config(resume=folder)))
+
+
+@pytest.mark.parametrize("carried", [None, [], [{}], [None], "absent"])
+def test_a_checkpoint_without_what_was_carried_is_refused(carried: object):
+    run = train_with_state(Config())
+    content = checkpoint.load(run.folder / "last.pt")
+    if carried == "absent":
+        del content["carried"]
+    else:
+        content["carried"] = carried
+    checkpoint.save(run.folder / "last.pt", content)
+    with pytest.raises(CheckpointError, match="do not fit together"):
+        train_with_state(Config(resume=run.folder))

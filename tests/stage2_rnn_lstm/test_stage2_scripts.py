@@ -1,0 +1,259 @@
+"""train.py and evaluate.py do a whole job: from a corpus to a checkpoint, a text or a tag, and a score."""
+
+import io
+import json
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from kill_driver import same_end
+
+from my_llm import checkpoint
+from my_llm.cli import execute
+from my_llm.journal import read_metrics
+from my_llm.run import Run
+from my_llm.text import load_vocabulary
+from my_llm.training import Step
+from stage2_rnn_lstm import evaluate, language, train
+from stage2_rnn_lstm.models import LanguageModel, LanguageModelConfig
+from stage2_rnn_lstm.writer import KIND, parts_of
+
+ROOT = Path(__file__).resolve().parents[2]
+NETWORKS = ("rnn", "lstm", "gru", "wavenet")
+SMALL = ["--batch_size", "4", "--embedding", "8", "--hidden", "12", "--threads", "1"]
+LANGUAGE = [*SMALL, "--length", "16", "--lr", "0.02", "--eval_every", "4"]
+
+Call = Callable[..., tuple[int, str, list[str]]]
+
+
+# --- three small corpora, by rule, where MY_LLM_DATA points -----------------------------------------------------------
+
+
+def sentences(count: int) -> list[list[tuple[str, str]]]:
+    """Words with their tags: after "in" comes a place, after "mr" a person; the names are new ones."""
+    rng = random.Random(count)
+
+    def name() -> str:
+        return "".join(rng.choices("abdegiklmnorst", k=4)).capitalize()
+
+    plain = [[(word, "O") for word in text.split()] for text in ("the sea is wide", "we saw it", "he is here")]
+    return [
+        [*rng.choice(plain), *rng.choice([[("in", "O"), (name(), "B-LOC")], [("mr", "O"), (name(), "B-PER")]])]
+        for _ in range(count)
+    ]
+
+
+def write_corpora(folder: Path) -> None:
+    lines = [" ".join(word for word, _ in words) + ("." if len(words) % 2 else "!") for words in sentences(150)]
+    (folder / "tiny_shakespeare.txt").write_text("\n".join(lines), encoding="utf-8")
+    with zipfile.ZipFile(folder / "conll2002.zip", "w") as archive:
+        for part, count in {"train": 60, "testa": 20, "testb": 21}.items():
+            text = "\n".join("".join(f"{word} X {tag}\n" for word, tag in words) for words in sentences(count))
+            archive.writestr(f"conll2002/esp.{part}", text)
+            archive.writestr(f"conll2002/ned.{part}", text)
+    with zipfile.ZipFile(folder / "movie_reviews.zip", "w") as archive:
+        for number in range(80):
+            word = ("dull", "grand")[number % 2]
+            archive.writestr(f"movie_reviews/{('neg', 'pos')[number % 2]}/{number}.txt", f"film {number} is {word}")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One home for all tests of this file: what one has trained, another may use."""
+    folder = tmp_path_factory.mktemp("home")
+    write_corpora(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MY_LLM_HOME", str(folder))
+        patch.setenv("MY_LLM_DATA", str(folder))
+        patch.setattr(sys, "argv", ["train.py"])
+        patch.setattr(language, "SAMPLE", 20)
+        patch.setattr(evaluate, "ENOUGH", 30)
+        yield folder
+
+
+@pytest.fixture
+def call(home: Path, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Exit code, standard output, and the lines of standard error of a script with these flags."""
+
+    def called(script, *flags: object) -> tuple[int, str, list[str]]:
+        config = train.TrainConfig if script is train else evaluate.EvaluateConfig
+        code = execute(config, script.run, list(map(str, flags)))
+        out, err = capsys.readouterr()
+        return code, out, err.strip().splitlines()
+
+    return called
+
+
+@pytest.fixture
+def trained(home: Path, call: Call) -> Callable[..., Path]:
+    """The published checkpoint of a short training, made when first asked for."""
+
+    def published(task: str = "language_model", model_type: str = "lstm", vocab_type: str = "char") -> Path:
+        last = {"language_model": vocab_type, "classify": "classifier", "tag": "tagger"}[task]
+        path = home / "stage2_rnn_lstm" / "checkpoints" / f"best_{model_type}_{last}.pt"
+        if not path.exists():
+            flags = [*LANGUAGE, "--max_steps", 12] if task == "language_model" else [*SMALL, "--lr", 0.02]
+            flags += ["--dropout", 0, "--epochs", 6, "--dataset", DATASETS[task], "--run_name", path.stem]
+            code, out, _ = call(train, *flags, "--task", task, "--model_type", model_type, "--vocab_type", vocab_type)
+            assert code == 0 and f"evaluate.py --model_path {path}" in out
+        return path
+
+    return published
+
+
+DATASETS = {"language_model": "auto", "classify": "movie_reviews", "tag": "auto"}
+
+
+def newest(home: Path, name: str) -> Path:
+    return max((home / "runs" / "stage2_rnn_lstm").glob(f"*-{name}*"), key=lambda folder: folder.stat().st_mtime)
+
+
+def scored(call: Call, path: Path, *flags: object) -> dict:
+    """What evaluate.py reports; what it prints is checked on the way."""
+    report = path.with_suffix(".json")
+    code, out, _ = call(evaluate, "--model_path", path, "--report", report, *flags)
+    assert code == 0
+    assert max(len(line) for line in out.splitlines() if str(report) not in line) <= 80
+    return json.loads(report.read_text(encoding="utf-8")) | {"shown": out}
+
+
+# --- training and scoring ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("vocab_type", ["char", "word"])
+@pytest.mark.parametrize("model_type", [*NETWORKS, "ngram"])
+def test_every_language_model_learns_is_published_and_is_scored(
+    model_type: str, vocab_type: str, trained: Callable[..., Path], call: Call
+):
+    path = trained("language_model", model_type, vocab_type)
+    content = checkpoint.load(path)
+    for suffix in (".pkl", ".json"):
+        assert load_vocabulary(path.with_name(f"{vocab_type}_vocabulary{suffix}")) == content["tokenizer"]
+    facts = scored(call, path)
+    assert facts["unit"] == {"char": "character", "word": "word"}[vocab_type] and facts["split"] == "validation"
+    assert facts["perplexity"] == pytest.approx(math.exp(facts["mean_loss"]))
+    nothing_learnt = math.log(facts["vocabulary"])
+    assert facts["mean_loss"] == pytest.approx(content["progress"]["best"]["scores"]["validation_loss"], rel=1e-5)
+    assert facts["mean_loss"] < 0.95 * nothing_learnt
+    assert ("unknown" in facts) == ("<unk>" in facts["shown"]) == (vocab_type == "word")  # names are new words
+    assert facts["sample"] and facts["same_text_as_trained"] and not facts["learnt_from"]
+    assert facts["settings"]["model_type"] == model_type and facts["parameters"] > 0
+
+
+@pytest.mark.parametrize("model_type", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("task", ["classify", "tag"])
+def test_the_other_tasks_learn_their_rule(task: str, model_type: str, trained: Callable[..., Path], call: Call):
+    facts = scored(call, trained(task, model_type))
+    assert facts["split"] == "test" and facts["settings"]["task"] == task
+    assert len(facts["examples"]) <= facts["n"] and {row["label"] for row in facts["per_class"]} >= {"LOC", "PER"} or (
+        [row["label"] for row in facts["per_class"]] == facts["labels"] == ["negative", "positive"]
+    )
+    if task == "classify":
+        right = sum(facts["confusion"][i][i] for i in range(2))
+        assert facts["accuracy"] == pytest.approx(right / facts["n"]) and facts["accuracy"] > 0.9
+    else:
+        p, r = facts["precision"], facts["recall"]
+        assert facts["f1"] == pytest.approx(2 * p * r / (p + r)) and facts["f1"] > 0.7
+        assert facts["words"] == sum(len(words) for words in sentences(21)) and facts["n"] == 21
+
+
+def test_a_wavenet_sees_far_and_layers_are_its_blocks(trained: Callable[..., Path], call: Call, home: Path):
+    one = checkpoint.load(trained("language_model", "wavenet"))["model_config"]
+    flags = [*LANGUAGE, "--model_type", "wavenet", "--layers", 2, "--max_steps", 1, "--run_name", "two_blocks"]
+    assert call(train, *flags)[0] == 0
+    two = checkpoint.load(newest(home, "two_blocks") / "best.pt")["model_config"]
+    assert (one["blocks"], two["blocks"]) == (1, 2) and one["layers"] == two["layers"] > 4  # 1 + 2 + 4 + 8 + 16 + …
+
+
+def test_the_score_is_the_one_computed_by_hand(tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch):
+    """The model says a with 1/2 and b with 1/4 whatever came before. The last tenth is aabaabaab, of which 5 a and 3 b
+    are predicted: 5 · 1 + 3 · 2 = 11 bits for 8 characters in 9 bytes."""
+    monkeypatch.setenv("MY_LLM_DATA", str(tmp_path))
+    (tmp_path / "tiny_shakespeare.txt").write_text("aab" * 30)
+    tokenizer = language.tokenizer_for(language.LanguageText("t", "en", "aab", "", "", "", ""), "char", 10)
+    model = LanguageModel(LanguageModelConfig(tokenizer.vocab_size, embedding=3, hidden=5))  # its head begins as zeros
+    model.head.bias.data = torch.tensor([1 / 16] * 4 + [1 / 2, 1 / 4]).log()
+    content = {"kind": KIND, **parts_of(model, "lstm", tokenizer), "model": model.state_dict()}
+    content |= {"data": {"name": "tiny_shakespeare", "sha256": ""}, "settings": {"model_type": "lstm"}}
+    checkpoint.save(tmp_path / "m.pt", {**content, "progress": {"seconds": 0.0}})
+    facts = scored(call, tmp_path / "m.pt")
+    assert (facts["n"], facts["vocabulary"]) == (8, 6)
+    assert facts["mean_loss"] == pytest.approx(11 / 8 * math.log(2), rel=1e-6)
+    assert facts["perplexity"] == pytest.approx(2 ** (11 / 8), rel=1e-6)
+    assert facts["bits_per_byte"] == pytest.approx(11 / 9, rel=1e-6)
+    share = {"a": 6 / 9, "b": 3 / 9}
+    assert facts["frequencies_alone"] == pytest.approx(-sum(p * math.log(p) for p in share.values()))
+    assert not facts["same_text_as_trained"] and "Not the text that the model was trained on" in facts["shown"]
+
+
+def test_unknown_words_are_counted(tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch):
+    """400 characters; the last 40 hold 10 words, of which `new`, twice, is not among the first 360."""
+    monkeypatch.setenv("MY_LLM_DATA", str(tmp_path))
+    monkeypatch.setenv("MY_LLM_HOME", str(tmp_path))
+    (tmp_path / "tiny_shakespeare.txt").write_text("one two " * 48 + "one new " * 2)
+    code, out, _ = call(train, "--model_type", "ngram", "--vocab_type", "word", "--order", 2)
+    assert code == 0 and "unknown 0.2" in out
+    facts = scored(call, tmp_path / "stage2_rnn_lstm" / "checkpoints" / "best_ngram_word.pt")
+    assert facts["unknown"] == pytest.approx(0.2) and "20 % of the words are unknown" in facts["shown"]
+
+
+def test_bf16_trains_and_scores(call: Call, home: Path, trained: Callable[..., Path]):
+    for number, extra in enumerate((["--model_type", "gru"], ["--task", "tag"])):
+        flags = [*SMALL, "--precision", "bf16", "--max_steps", 3, "--run_name", f"bf16_{number}", *extra]
+        assert call(train, *flags)[0] == 0
+        lines = read_metrics(newest(home, f"bf16_{number}"))
+        assert sum("loss" in line for line in lines) == 3
+    exact, rough = (scored(call, trained(), "--precision", name) for name in ("fp32", "bf16"))
+    assert exact["mean_loss"] != rough["mean_loss"] == pytest.approx(exact["mean_loss"], rel=0.01)
+
+
+# --- stopping and going on --------------------------------------------------------------------------------------------
+
+RUNS = {
+    "lstm": ["--dropout", "0.3", *LANGUAGE],
+    "wavenet": ["--model_type", "wavenet", "--vocab_type", "word", *LANGUAGE],
+    "bf16": ["--model_type", "gru", "--precision", "bf16", "--accumulate", "2", *LANGUAGE],
+    "classify": ["--task", "classify", "--dataset", "movie_reviews", *SMALL],
+    "tag": ["--task", "tag", "--model_type", "gru", "--eval_every", "4", *SMALL],
+}
+
+
+@pytest.mark.parametrize("kind", RUNS)
+def test_ctrl_c_and_resume_end_as_an_undisturbed_run(
+    kind: str, call: Call, home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    flags = [*RUNS[kind], "--max_steps", 11]
+    assert call(train, *flags, "--run_name", f"whole_{kind}")[0] == 0
+    log = Run.log
+
+    def press(run: Run, step: Step) -> None:
+        log(run, step)
+        if step.index == 5:  # two steps after a save
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "log", press)
+        code, _, errors = call(train, *flags, "--run_name", f"stopped_{kind}")
+    whole, folder = newest(home, f"whole_{kind}"), newest(home, f"stopped_{kind}")
+    assert code == 130 and "stopped after step 6 of 11" in errors[-1] and f"--resume {folder}" in errors[-1]
+    checkpoints = home / "stage2_rnn_lstm" / "checkpoints"
+    for path in checkpoints.iterdir():
+        path.unlink()
+    assert call(train, "--resume", folder)[0] == 0  # with nothing else, and published under the run's own name
+    assert same_end(whole, folder)
+    settings = checkpoint.load(folder / "last.pt")["settings"]
+    name = train.published_name(train.TrainConfig(**{k: settings[k] for k in ("task", "model_type", "vocab_type")}))
+    assert {path.name for path in checkpoints.glob("*.pt")} == {name}
+    assert len(list(checkpoints.glob("*_vocabulary.*"))) == (2 if settings["task"] == "language_model" else 0)
+    samples = [line["step"] for line in read_metrics(folder) if "sample" in line]
+    assert samples == ([-1, 3, 7, 10] if settings["task"] == "language_model" else [])
+    text = (folder / "samples.txt").read_text(encoding="utf-8") if samples else ""
+    assert [int(line.split()[2]) for line in text.splitlines() if line.startswith("--- after")] == [s + 1 for s in samples]
