@@ -271,7 +271,8 @@ def _draw_clipping(runs: Mapping[tuple[str, float, float | None], Sequence[Desce
     charts[0].set_title(f"RNN at rate {RATES[1]:g}", fontsize=10, loc="left")
     charts[0].set(xlabel="step", ylabel="training loss (nats)", yscale="log")
     for chart in charts:
-        chart.axhline(bound, color="#888888", linewidth=0.8, linestyle=":")
+        chart.axhline(bound, color="#888888", linewidth=0.8, linestyle=":", label="guessing by frequency")
+        chart.set_ylim(1.7, 80)
         chart.set_yticks([2, 3, 5, 10, 20, 50], ["2", "3", "5", "10", "20", "50"])
         chart.minorticks_off()
     charts[1].legend(frameon=False, fontsize=8, loc="upper left")

@@ -154,12 +154,15 @@ def test_one_process_is_all_processes():
 
 
 TWO = """
-import sys, torch
+import sys
+from pathlib import Path
+import torch
 from my_llm import checkpoint
 from my_llm.device import join_world, rank
 join_world(torch.device("cpu"))
 values = checkpoint.of_all_processes({"rank": rank(), "state": (torch.full((rank() + 1, 2), float(rank())),)})
-checkpoint.save(f"{sys.argv[1]}/{rank()}.pt", {"kind": "test", "values": values, "none": checkpoint.of_all_processes(None)})
+content = {"kind": "test", "values": values, "none": checkpoint.of_all_processes(None)}
+checkpoint.save(Path(sys.argv[1], f"{rank()}.pt"), content)
 """
 
 

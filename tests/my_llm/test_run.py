@@ -73,7 +73,7 @@ def assert_same(a: object, b: object) -> None:
         assert a.keys() == b.keys()
         for key in a.keys() - {"seconds"}:
             assert_same(a[key], b[key])
-    elif isinstance(a, list):
+    elif isinstance(a, list | tuple):
         assert len(a) == len(b)
         for one, other in zip(a, b, strict=True):
             assert_same(one, other)

@@ -8,6 +8,7 @@ import select
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -192,7 +193,7 @@ def test_each_text_has_the_next_seed_and_seed_brings_one_back(call):
 def start(path: Path, *flags: object, **options) -> subprocess.Popen:
     script = ROOT / "stage2_rnn_lstm" / "generate.py"
     line = [sys.executable, script.name, "--checkpoint", path, *flags]
-    variables = {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "dumb"}
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "dumb", "PYTHONUNBUFFERED": ""}
     return subprocess.Popen([str(word) for word in line], cwd=script.parent, env=variables, **options)
 
 
@@ -202,8 +203,8 @@ def test_through_a_pipe_the_text_comes_as_it_is_written(path: Path):
         assert child.stdin and child.stdout
         child.stdin.write(b"the\n")
         child.stdin.flush()
-        text = os.read(child.stdout.fileno(), 3)  # while nothing has ended: it is not held back
-        assert text == b"the"
+        text = os.read(child.stdout.fileno(), 10_000)  # what there is: a buffer would come full, 8,192 bytes
+        assert text.startswith(b"the") and len(text) < 4096
         assert len(child.stdout.read(500)) == 500
         child.kill()
 
@@ -246,7 +247,7 @@ def test_in_a_terminal_ctrl_c_stops_the_text_and_not_the_program(path: Path):
         wait_for("fox\r\nfox.*20 characters, .*> ")
         assert child.poll() is None
         os.write(ours, b"\x1b[A\n")  # arrow up: the last line again, where the system has readline
-        wait_for("20 characters, .*> ")
+        wait_for("fox\r\nfox.*> " if find_spec("readline") else "> ")
         os.write(ours, b"\x03")  # at the prompt it leaves
         assert child.wait(timeout=30) == 0
     finally:

@@ -38,7 +38,7 @@ def random_layers(cell: str, **options: Any) -> Recurrent:
 
 
 def random_state(recurrent: Recurrent) -> tuple[tuple[Tensor, ...], ...]:
-    return tuple(tuple(double(B, H) for _ in range(layer.memories)) for layer in recurrent.layers)  # pyright: ignore
+    return tuple(tuple(double(B, H) for _ in range(layer.memories)) for layer in recurrent.layers)
 
 
 # --- contract ---------------------------------------------------------------------------------------------------------
