@@ -21,9 +21,8 @@ def bench(rounds: int) -> None:
 
 def training(rounds: int) -> list[Row]:
     """Milliseconds, speed relative to nn.LSTM, and the most memory of each telling."""
-    from stage2_rnn_lstm.costs import race
-
     from my_llm.device import set_threads
+    from stage2_rnn_lstm.costs import race
 
     set_threads(os.cpu_count() or 1)
     costs = race("lstm", **SIZE, repeats=rounds, seed=0)

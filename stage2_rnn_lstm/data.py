@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from my_llm.errors import DataError
+from my_llm.errors import ConfigError, DataError
 
 
 class Window(NamedTuple):
@@ -42,6 +42,7 @@ class Streams:
 
     Raises:
         DataError: the text is shorter than one batch.
+        ConfigError: too few streams to give every process one.
     """
 
     def __init__(
@@ -49,6 +50,12 @@ class Streams:
     ):
         self.tokens, self.batch_size, self.length, self.seed = tokens, batch_size, length, seed
         self.rank, self.world = rank, world
+        if not 0 <= rank < world <= batch_size:
+            raise ConfigError(
+                "too many processes for the batch",
+                got=f"rank {rank}, world {world}",
+                valid=f"at most {batch_size} processes",
+            )
         self.per_epoch = (len(tokens) - length) // (batch_size * length)  # leaves `length` tokens to shift by
         if self.per_epoch < 1:
             raise DataError(

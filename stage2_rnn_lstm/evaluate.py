@@ -55,14 +55,25 @@ def run(config: EvaluateConfig) -> None:
         classifying.KIND: classifier,
         tagging.KIND: tagger,
     }
-    kind = checkpoint.load(config.model_path)["kind"]
+    content = checkpoint.load(config.model_path)
+    kind = content["kind"]
     if kind not in measures:
         raise CheckpointError(f"{config.model_path} is no model of stage 2", got=kind, valid=sorted(measures))
+    with checkpoint.parts_of(config.model_path):
+        check_origin(content)
     facts = {"stage": "stage2_rnn_lstm", **measures[kind](config, device)}
     show(facts, config.examples)
     if config.report is not None:
         write_atomically(config.report, json.dumps(facts, indent=1, ensure_ascii=False).encode())
         print(f"report      {config.report}")
+
+
+def check_origin(content: Mapping[str, Any]) -> None:
+    """Raises ValueError or the like unless the checkpoint says what was trained, on what, and for how long."""
+    data, settings = content["data"], content["settings"]
+    names = data["name"], data["sha256"], settings["model_type"]
+    if not all(isinstance(name, str) for name in names) or not math.isfinite(content["progress"]["seconds"]):
+        raise ValueError("data, settings or progress")
 
 
 def part_of(corpus: Any, split: str) -> tuple[str, Any]:
@@ -99,18 +110,16 @@ def parameters_of(model: "torch.nn.Module") -> int:
 
 def language_model(config: EvaluateConfig, device: "torch.device") -> Facts:
     """Perplexity, bits per byte, speed of writing."""
-    import torch
-
     from my_llm.data.catalog import load_text
     from my_llm.device import autocast
-    from stage2_rnn_lstm.language import loss_of, scores_of
+    from stage2_rnn_lstm.language import loss_of, scores_of, tokens_of
     from stage2_rnn_lstm.models import NGramModel
     from stage2_rnn_lstm.writer import Writer
 
     writer = Writer.load(config.model_path, device, config.precision)
     corpus = load_text(config.dataset or writer.facts["data"]["name"])
     split, text = part_of(corpus, config.split)
-    tokens = torch.tensor(writer.tokenizer.encode(text))
+    tokens = tokens_of(writer.tokenizer, text, split)
     started = time.perf_counter()
     with autocast(writer.precision, device):
         loss = loss_of(writer.model, tokens)

@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from my_llm import metrics
 from my_llm.data.catalog import LanguageText
+from my_llm.errors import DataError
 from my_llm.text import TOKENIZERS, UNK, Tokenizer, save_vocabulary
 from my_llm.training import Loss
 from stage2_rnn_lstm.data import Streams, Window, side_by_side
@@ -24,7 +25,7 @@ from stage2_rnn_lstm.writer import KIND, NGRAM_KIND, Model, Writer, build, parts
 
 __all__ = [
     "KIND", "NGRAM_KIND", "CarriedLoss", "count_ngrams", "loss_of", "nats_of", "prepare", "publish_vocabulary",
-    "scores_of",
+    "scores_of", "tokens_of",
 ]  # fmt: skip
 
 SAMPLE = 200  # characters or words that the model writes on the way
@@ -113,12 +114,24 @@ def tokenizer_for(corpus: LanguageText, vocab_type: str, max_words: int) -> Toke
     return TOKENIZERS[vocab_type].train([corpus.train], max_size=max_words if vocab_type == "word" else None)
 
 
+def tokens_of(tokenizer: Tokenizer, text: str, part: str) -> Int[Tensor, "N"]:
+    """A part of a corpus as numbers.
+
+    Raises:
+        DataError: it has fewer than two tokens, so there is nothing to predict.
+    """
+    tokens = torch.tensor(tokenizer.encode(text), dtype=torch.long)
+    if len(tokens) < 2:
+        raise DataError(f"the {part} part is too short", got=f"{len(tokens)} tokens", valid="at least 2 tokens")
+    return tokens
+
+
 def model_config_of(config: Any, vocab_size: int) -> dict[str, Any]:
     """The fields of the model's config, from the flags of train.py."""
-    shared = {"vocab_size": vocab_size, "layers": config.layers, "dropout": config.dropout}
+    shared = {"vocab_size": vocab_size, "dropout": config.dropout}
     if config.model_type == "wavenet":
-        return {**shared, "channels": config.hidden}
-    sizes = {name: getattr(config, name) for name in ("embedding", "hidden", "tied")}
+        return {**shared, "channels": config.hidden, "blocks": config.layers}
+    sizes = {name: getattr(config, name) for name in ("embedding", "hidden", "layers", "tied")}
     return {**shared, **sizes, "cell": config.model_type}
 
 
@@ -131,7 +144,7 @@ def prepare(corpus: LanguageText, config: Any, order: Mapping[str, int]) -> Prep
         order: batch_size, seed, rank, world, as Streams takes them.
     """
     tokenizer = tokenizer_for(corpus, config.vocab_type, config.max_words)
-    tokens, held_out = (torch.tensor(tokenizer.encode(text)) for text in (corpus.train, corpus.validation))
+    tokens, held_out = (tokens_of(tokenizer, getattr(corpus, part), part) for part in ("train", "validation"))
     model = build(config.model_type, model_config_of(config, tokenizer.vocab_size))
     streams = Streams(tokens, length=config.length, **order)
     loss = CarriedLoss()
@@ -159,7 +172,7 @@ def prepare(corpus: LanguageText, config: Any, order: Mapping[str, int]) -> Prep
 def count_ngrams(corpus: LanguageText, config: Any) -> tuple[dict[str, Any], dict[str, float]]:
     """Count the training part: the content of a checkpoint, and the scores on the validation part."""
     tokenizer = tokenizer_for(corpus, config.vocab_type, config.max_words)
-    tokens, held_out = (torch.tensor(tokenizer.encode(text)) for text in (corpus.train, corpus.validation))
+    tokens, held_out = (tokens_of(tokenizer, getattr(corpus, part), part) for part in ("train", "validation"))
     model = NGramModel.fit(tokens, tokenizer.vocab_size, config.order)
     scores = scores_of(loss_of(model, held_out), corpus.validation, held_out)
     data = {"name": corpus.name, "sha256": corpus.sha256, "source": corpus.source}

@@ -91,7 +91,7 @@ def with_defaults(config: TrainConfig) -> TrainConfig:
     """Put the task's numbers where nothing was given.
 
     Raises:
-        ConfigError: a model for language only, asked to do something else.
+        ConfigError: a model for language only, asked to do something else; --tied where nothing can be shared.
     """
     from my_llm.errors import ConfigError
 
@@ -99,6 +99,8 @@ def with_defaults(config: TrainConfig) -> TrainConfig:
         raise ConfigError(
             f"--model_type {config.model_type} is a language model", got=config.task, valid="rnn, lstm or gru"
         )
+    if config.tied and (config.task != "language_model" or config.model_type in ("wavenet", "ngram")):
+        raise ConfigError("--tied is for recurrent language models", got=f"{config.task}, {config.model_type}")
     given = {name: value for name, value in vars(config).items() if value is not None}
     return dataclasses.replace(config, **{**DEFAULTS[config.task], **given})
 
@@ -106,7 +108,7 @@ def with_defaults(config: TrainConfig) -> TrainConfig:
 def run(config: TrainConfig) -> None:
     """Load, encode, train, keep the best."""
     config = config if config.resume else with_defaults(config)
-    if config.model_type == "ngram":
+    if config.model_type == "ngram" and not config.resume:
         count(config)
     else:
         train(config)
@@ -163,10 +165,11 @@ def train(config: TrainConfig) -> None:
                 if prepared.sample:
                     run.log_sample(step.index, prepared.sample())
                 run.save(step)
+                if rank() == 0:
+                    task.publish(run.published, prepared.parts)  # now, as a stopped run's best model is published, too
             run.stop_if_asked(step)
         run.finish({"parameters": parameters, "size": prepared.size})
         if rank() == 0:
-            task.publish(run.published, prepared.parts)
             print(f"best model  {run.published}\nrun         {run.folder}")
             print("next        " + command_line(["python", "evaluate.py", "--model_path", run.published]))
 

@@ -74,7 +74,7 @@ class RNNLayer(nn.Module):
 
     def initial_state(self, x: Float[Tensor, "T B D"]) -> State:
         """The state before the first token: zeros."""
-        return tuple(x.new_zeros(x.shape[1], self.hidden) for _ in range(self.memories))
+        return tuple(self.bias.new_zeros(x.shape[1], self.hidden) for _ in range(self.memories))
 
     def project(self, x: Float[Tensor, "T B D"]) -> Float[Tensor, "T B G"]:
         """The input's share of all gates, all steps in one product; fp32 even where autocast makes products bf16."""

@@ -121,7 +121,7 @@ def write(model: LanguageModel, text: Characters, prompts: Int[Tensor, "B P"], l
 
 
 @torch.inference_mode()
-def read(model: LanguageModel, excerpts: Int[Tensor, "B T"], prompt: int) -> Float[Tensor, "T B H"]:
+def read(model: LanguageModel, excerpts: Int[Tensor, "B N"], prompt: int) -> Float[Tensor, "T B H"]:
     """The states of the model before each character after the prompt, while it reads real text."""
     _, states = model.recurrent.layers[0](model.embedding(excerpts.t()))
     return states[0][prompt - 1 : -1]
@@ -181,7 +181,7 @@ def run_case(text: Characters, judge: NGramModel, excerpts: Tensor, steps: int, 
     return Run(nats, seconds, pieces(judged(judge, prompts, free.texts)), shift, known_share(text, free.texts))
 
 
-def excerpts_of(text: Characters) -> Int[Tensor, "B T"]:
+def excerpts_of(text: Characters) -> Int[Tensor, "B N"]:
     """Pieces of the validation text, at equal distances: beginnings and how they really go on."""
     length = min(PROMPT + WRITTEN, len(text.validation) // 2)
     firsts = torch.linspace(0, len(text.validation) - length, TEXTS).long()

@@ -120,8 +120,9 @@ def forget_gate(config: StudyConfig) -> None:
     for number, name in enumerate(CLASSES):
         share = 100 * float((classes == number).mean())
         row: Row = {"case": name, "characters": round(share, 1)}
-        gates = [mean_gate(run.reading, classes == number) for run in runs[1.0]]
-        rows.append(row | (mean_and_spread("forget", gates, 3) if share else {}))
+        if share >= 0.1:  # what is rarer hardly stands in the pieces that were read
+            row |= mean_and_spread("forget", [mean_gate(run.reading, classes == number) for run in runs[1.0]], 3)
+        rows.append(row)
     memory = [time_constants(run.reading.forget) for run in runs[1.0]]
     for name, share in (("shortest tenth", 0.1), ("median cell", 0.5), ("longest tenth", 0.9)):
         rows.append({"case": name, **mean_and_spread("memory", [float(each.quantile(share)) for each in memory], 1)})
@@ -150,11 +151,13 @@ def mean_gate(reading: Reading, chosen: ndarray) -> float:
 
 def _seen_forget(rows: Mapping[str, Row]) -> str:
     gates = sorted((rows[name]["forget"], name) for name in CLASSES if "forget" in rows[name])
+    spread = max(row.get("forget_sd", 0.0) for row in rows.values())
     faster, slower = sorted(("bias 1", "bias 0"), key=lambda name: rows[name]["loss"])
     return (
-        f"most is forgotten after a {gates[0][1]} (mean gate {gates[0][0]:.2f}), least after a {gates[-1][1]} "
-        f"({gates[-1][0]:.2f}); the median cell keeps a memory for {rows['median cell']['memory']:.1f} characters, one "
-        f"in ten for {rows['longest tenth']['memory']:.0f} or more; with forget {faster} the network ends at "
+        f"the mean forget gate, from what makes it forget most: "
+        f"{', '.join(f'{name} {gate:.2f}' for gate, name in gates)} (± up to {spread:.2f} over the seeds); the median "
+        f"cell keeps a memory for {rows['median cell']['memory']:.0f} characters, one in ten for "
+        f"{rows['longest tenth']['memory']:.0f} or more; with forget {faster} the network ends at "
         f"{rows[faster]['loss']:.3f} nats, with {slower} at {rows[slower]['loss']:.3f}"
     )
 

@@ -4,8 +4,8 @@ All read the words of one vocabulary. The bags hold 1 + log count for each word,
 and its baselines sort them. To one of the bags every pair of neighbours is added as a word of its own.
 
 Two questions show what each of them uses of the order. Shuffled: the test texts with their words in disorder. Turned: a
-phrase is said with and without a "not" before the adjective, and the answer should move to the other side; a bag of
-words moves the same way for "not good" and "not bad", so that it is right about one half of them.
+phrase is said with and without a "not" before the adjective, and the answer should move to the other side; in a bag
+"not" weighs the same beside "good" and beside "bad", so that it is right about little more than one half of them.
 """
 
 import random
@@ -237,7 +237,13 @@ def _draw_sentiment(rows: Sequence[Row]) -> None:
             if key == "accuracy":
                 label = "words shuffled" if not place else None
                 chart.plot(row["shuffled"], place, "o", markersize=7, markerfacecolor="none", color=color, label=label)
-        chart.set_xscale("linear" if key in ("accuracy", "turned") else "log")
+        if key in ("accuracy", "turned"):
+            chart.set_xlim(45, 102)
+            chart.axvline(50, color="#888888", linestyle="--", linewidth=1)
+        else:
+            chart.set_xscale("log")
+            chart.xaxis.set_major_formatter("{x:g}")
+            chart.minorticks_off()
         chart.set_title(title, fontsize=10, loc="left")
         chart.set_ylim(len(rows) - 0.5, -0.8)
         chart.set_yticks(range(len(rows)), names if chart is charts[0] else [""] * len(rows))

@@ -35,6 +35,7 @@ from stage2_rnn_lstm.studies.trials import Outcome, at_best_rate, warm_up, width
 Row = dict[str, Any]
 STEP = 2048  # characters that an optimiser step reads
 WIDTHS = (32, 64, 128, 256, 512)
+WIDE = 192  # one layer of so many units is the budget that several layers share
 RATES = (0.003, 0.008)
 FEW, HIDDEN = 100_000, 128  # so few characters that two layers of so many units can learn them by heart
 COLUMNS = {"rate": "", "nats": "nats", "nats_sd": "nats", "cpu_seconds": "s", "parameters": ""}
@@ -107,7 +108,7 @@ def layers(config: StudyConfig) -> None:
     """With so many parameters: one wide layer, or several narrow ones?"""
     started = time.perf_counter()
     text, steps = load_characters(config), steps_of(config, 400)
-    budget = parameters_of(new_language_model(text, 0, hidden=192))
+    budget = parameters_of(new_language_model(text, 0, hidden=WIDE))
     rows: list[Row] = []
     for depth in (1, 2, 3):
 

@@ -44,7 +44,7 @@ LENGTHS = (8, 16, 32, 64, 128, 256)
 
 def fresh_loss(model: nn.Module, window: Window) -> Loss:
     """The loss of a window that is read from zeros, whatever stood before it."""
-    return CarriedLoss()(model, window._replace(fresh=True))
+    return CarriedLoss()(model, window)
 
 
 @torch.inference_mode()

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from lab import bench_stage2
 from lab.bench import BenchConfig, bench, outcomes, take_turns
+from my_llm.errors import UserError
 
 TRIALS = """
 import pytest
@@ -44,13 +46,48 @@ def test_candidates_take_turns_and_none_is_always_first():
     assert len(turns) == 9 and set(turns) == {"abc", "bca", "cab"}
 
 
-def test_a_short_bench_records_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_short_bench_of_stage_1_records_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MY_LLM_RESULTS", str(tmp_path))
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         monkeypatch.setenv(name, "1")
-    bench(BenchConfig(rounds=2))
+    bench(BenchConfig(stage="stage1_mlp", rounds=2))
     table = json.loads((tmp_path / "bench" / "stage1.json").read_text(encoding="utf-8"))
     rows = {row["case"]: row for row in table["rows"]}
     assert rows["official torch.nn"]["times_official"] == 1 and rows["from scratch"]["times_official"] > 0
     assert rows["by hand, NumPy"]["step_ms"] > 0 and rows["product, fp32"]["rate"] > 0
     assert 0 < rows["text to label, batch"]["text_us"] < rows["text to label, single"]["text_us"]
+
+
+def test_a_short_bench_of_stage_2_records_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Small sizes, the same way."""
+    import torch
+
+    monkeypatch.setenv("MY_LLM_RESULTS", str(tmp_path))
+    monkeypatch.setattr(bench_stage2, "SIZE", {"batch_size": 3, "length": 5, "hidden": 7})
+    monkeypatch.setattr(bench_stage2, "CHARACTERS", 5)
+    threads = torch.get_num_threads()
+    try:
+        bench(BenchConfig(stage="stage2_rnn_lstm", rounds=2))
+    finally:
+        torch.set_num_threads(threads)
+    table = json.loads((tmp_path / "bench" / "stage2.json").read_text(encoding="utf-8"))
+    rows = {row["case"]: row for row in table["rows"]}
+    tellings = ["LSTM, by hand", "LSTM, from scratch", "LSTM, official"]
+    assert list(rows)[:3] == tellings and rows["LSTM, official"]["speed_of_official"] == 1
+    assert all(rows[name]["step_ms"] > 0 and rows[name]["speed_of_official"] > 0 for name in tellings)
+    assert rows["writing, 1 threads"]["characters_per_second"] > 0
+    assert "layers of 7, batch 3 × 5 steps" in table["title"]
+    assert table["command"] == "my-llm bench --stage stage2_rnn_lstm"
+
+
+def test_all_stages_have_a_process_each_and_a_failure_is_said(monkeypatch: pytest.MonkeyPatch):
+    calls: list[list[str]] = []
+
+    def call(command: list[str], **options: object) -> int:
+        calls.append(command[command.index("--stage") :])
+        return len(calls) - 1
+
+    monkeypatch.setattr(subprocess, "call", call)
+    with pytest.raises(UserError, match="the benchmark failed; got 'stage2_rnn_lstm'"):
+        bench(BenchConfig(rounds=7))
+    assert calls == [["--stage", stage, "--rounds", "7"] for stage in ("stage1_mlp", "stage2_rnn_lstm")]

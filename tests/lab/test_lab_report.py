@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lab import report
+from lab import report, report_stage2
 from lab.charts import confusion, line_chart, path, ticks
 from lab.report import render
 from lab.verdict import verdict
@@ -33,6 +33,13 @@ SCORES = {
     "parameters": 1203456, "right": [an_example()], "wrong": [an_example(), an_example("x" * 1000)],
     "words": {label: [[HOSTILE, 1.2], ["goal", 0.6]] for label in LABELS},
 }  # fmt: skip
+SCORES_2 = {
+    "stage": "stage2_rnn_lstm", "model": "LSTM", "task": "language model", "data": HOSTILE, "source": HOSTILE,
+    "n": 99001, "perplexity": 5.678, "mean_loss": 1.7366, "bits_per_byte": 2.505, "frequencies_alone": 3.31,
+    "train_seconds": 61.5, "parameters": 345678, "scored_per_second": 70123.4, "written_per_second": 4321.9,
+    "sample": HOSTILE, "unit": HOSTILE,
+}  # fmt: skip
+SAMPLES = {-1: "\nqZ#\n", 99: "not shown", 149: f"{HOSTILE}\n \nlast line", 199: "not shown", 249: "<i>\nthe end"}
 FACTS = {
     "hardware": {"cpu": HOSTILE, "cores": 2, "threads": 1, "gpu": None},
     "versions": {"python": "3.11.7", "torch": HOSTILE},
@@ -71,11 +78,26 @@ def a_tour(folder: Path, monkeypatch: pytest.MonkeyPatch, problem: str = "") -> 
     monkeypatch.setenv("MY_LLM_RESULTS", str(folder / "results"))
     lines = [{"step": i, "loss": 2 / (i + 1), "lr": 0.1, "grad_norm": 1.0, "tokens_per_second": 9} for i in range(250)]
     lines += [{"step": i, "validation_loss": 1 / (i + 1), "accuracy": 0.9, "macro_f1": 0.9} for i in (100, 249)]
+    samples = [{"step": step, "sample": sample} for step, sample in SAMPLES.items()]
+    return {
+        "date": HOSTILE,
+        "stages": [
+            {**a_stop(folder / "stage1_mlp", SCORES, lines), "problem": problem},
+            {**a_stop(folder / "stage2_rnn_lstm", SCORES_2, samples + lines), "problem": problem},
+        ],
+    }
+
+
+def a_stop(folder: Path, scores: dict[str, Any], lines: list[dict[str, Any]]) -> dict[str, Any]:
+    """The files of one stage, and what the tour says of it."""
+    folder.mkdir()
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (folder / "environment.json").write_text(json.dumps(FACTS))
-    (folder / "scores.json").write_text(json.dumps(SCORES))
-    stop = {"stage": "stage1_mlp", "report": str(folder / "scores.json"), "run": str(folder), "seconds": 1.0}
-    return {"date": HOSTILE, "stages": [{**stop, "commands": [HOSTILE], "problem": problem}]}
+    (folder / "scores.json").write_text(json.dumps(scores))
+    return {
+        "stage": folder.name, "report": str(folder / "scores.json"), "run": str(folder), "seconds": 1.0,
+        "commands": [HOSTILE],
+    }  # fmt: skip
 
 
 @pytest.fixture(params=["", HOSTILE], ids=["went well", "failed"])
@@ -135,6 +157,28 @@ def test_the_section_shows_what_the_run_left(tmp_path: Path, monkeypatch: pytest
     for piece in ("98.1&nbsp;%", "1,203,456", "21&nbsp;µs", "0.11&nbsp;ms", ">205<", 'class="curve c1"', "goal"):
         assert piece in page
     assert "x" * 320 + " …" in page and "x" * 321 not in page
+
+
+def test_the_texts_of_a_language_model_are_shown_before_during_and_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    page = render(a_tour(tmp_path, monkeypatch))
+    for piece in ("5.68", "2.50", "62&nbsp;s", "4,322", "99,001", "345,678", "70,123", "looks normal</b>: 1.74 nats"):
+        assert piece in page
+    cards = re.findall(r'<div class="card"><h4>.*?after ([\d,]+) steps.*?</h4><p>(.*?)</p></div>', page)
+    assert [steps for steps, _ in cards] == ["0", "150", "250"]  # five texts: the first, the middle and the last
+    assert [text.count("<br>") for _, text in cards] == [0, 2, 1] and "not shown" not in page
+    assert ">qZ#<" in cards[0][1] and "evil &amp;amp; end</span><br><br><span" in cards[1][1]
+    assert ">&lt;i&gt;</span><br><span" in cards[2][1] and ">the end<" in cards[2][1]
+    assert page.count('class="curve c1"') == 2
+
+
+def test_a_language_model_that_learnt_nothing_and_wrote_nothing_is_said():
+    section = report_stage2.section({**SCORES_2, "mean_loss": 3.2}, [], FACTS)
+    assert "has learnt less than it should</b>: 3.20 nats per character" in section and "3.31" in section
+    assert "It wrote nothing on the way." in section and "This run left no curve." in section
+    one = report_stage2.texts([{"step": -1, "sample": "alone"}])
+    assert one.count('class="card"') == 1 and "alone" in one
 
 
 @pytest.mark.parametrize(

@@ -125,3 +125,24 @@ def test_the_real_scripts_fit_the_report(
     scores = json.loads((home / "runs" / "tour" / "stage1_mlp.json").read_text(encoding="utf-8"))
     page = (home / "runs" / "tour" / "report.html").read_text(encoding="utf-8")
     assert f"{100 * scores['accuracy']:.1f}&nbsp;%" in page and "This stage failed" not in page
+
+
+def test_the_language_model_of_the_tour_writes_before_and_after(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    """Two steps on a text of 20,000 characters, scored and shown; a full tour takes 700 of the same kind."""
+    (tmp_path / "tiny_shakespeare.txt").write_text("To be, or not to be; that is: the question.\n" * 455)
+    monkeypatch.setenv("MY_LLM_DATA", str(tmp_path))
+    train, evaluate = TOUR[1].commands
+    assert int(train[train.index("--max_steps") + 1]) >= 3 * int(train[train.index("--eval_every") + 1])
+    short = TOUR[1]._replace(commands=[[*train, "--max_steps", "2"], evaluate])
+    assert run([short], ROOT) == 0
+    shown = capfd.readouterr().out
+    scores = json.loads((home / "runs" / "tour" / "stage2_rnn_lstm.json").read_text(encoding="utf-8"))
+    (row,) = [line for line in shown.splitlines() if "│ stage2_rnn_lstm" in line]
+    assert "LSTM" in row and "language model" in shown and f"perplexity {scores['perplexity']:.2f}" in shown
+    assert shown.index("after 0 steps it writes") < shown.index("after 2 steps it writes")
+    assert "checkpoints/best_lstm_char.pt" in shown and "The text of stage2_rnn_lstm: tiny_shakespeare" in shown
+    page = (home / "runs" / "tour" / "report.html").read_text(encoding="utf-8")
+    assert "after 0 steps" in page and "after 2 steps" in page and "2 步之后" in page
+    assert f">{scores['perplexity']:.2f}<" in page and "This stage failed" not in page

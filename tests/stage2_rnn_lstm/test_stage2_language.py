@@ -83,7 +83,7 @@ def test_scoring_is_in_evaluation_mode_and_leaves_the_model_as_it_was(training: 
     before = copy.deepcopy(model.state_dict())
     random = torch.get_rng_state()
     first, second = nats_of(model, tokens), nats_of(model, tokens)
-    assert float(first.total) == float(second.total)  # no dropout
+    assert float(first.total) == float(second.total) and not first.total.requires_grad  # no dropout, no way back
     assert model.training == training and all(module.training == training for module in model.modules())
     assert torch.equal(torch.get_rng_state(), random)  # nothing drawn: a score changes no training
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())

@@ -196,6 +196,18 @@ def test_mixed_precision_stays_close_and_a_step_gives_what_a_sequence_gives(cell
         close(c[0].float(), b[0], 0.03)
 
 
+@pytest.mark.parametrize("steps", [1, T])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_states_stay_fp32_even_behind_a_product_in_bf16(cell: str, steps: int):
+    layer, before = CELLS[cell](D, H), nn.Linear(D, D)
+    with torch.autocast("cpu", torch.bfloat16):
+        x = before(torch.randn(steps, B, D))
+        _, states = layer(x)
+    assert x.dtype == torch.bfloat16 and {memory.dtype for memory in states} == {torch.float32}
+    sum(memory.sum() for memory in states).backward()
+    assert {parameter.grad.dtype for parameter in layer.parameters()} == {torch.float32}
+
+
 # --- it learns --------------------------------------------------------------------------------------------------------
 
 
