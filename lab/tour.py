@@ -172,13 +172,14 @@ def show_table(visited: Sequence[tuple[Stop, dict[str, Any]]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("stage", "model", "task", "data", "score", "seconds")
+    table = Table("stage", "model, task", "data", "score", "time")
     table.columns[-1].justify = "right"
+    table.columns[0].no_wrap = table.columns[2].no_wrap = True  # names are whole, sentences may have two lines
     sources = []
     for stop, item in visited:
         scores = report.read_json(Path(item["report"]))
-        cells = [stop.stage, *(str(scores[key]) for key in ("model", "task", "data")), stop.score(scores)]
-        table.add_row(*map(printable, cells), f"{item['seconds']:.1f}")
+        cells = [stop.stage, f"{scores['model']}, {scores['task']}", str(scores["data"]), stop.score(scores)]
+        table.add_row(*map(printable, cells), f"{item['seconds']:.0f} s")
         sources.append(f"The text of {stop.stage}: {scores['data']}, from {scores['source']}.")
     print()
     Console(width=80, markup=False, highlight=False).print(table)

@@ -79,7 +79,8 @@ def prepare_matrix_path() -> str:
         )
     except (OSError, subprocess.SubprocessError) as error:
         _use_onednn = True
-        _matrix_path = f"torch's default, about half the speed on this CPU: {' '.join(str(error).split())}"
+        reason = " ".join(str(error).split())
+        _matrix_path = f"torch's default, about half the speed on this CPU; recurrent products by oneDNN: {reason}"
     return _matrix_path
 
 

@@ -24,6 +24,8 @@ DEFAULTS = {  # what None stands for
     },
 }  # fmt: skip
 
+WAVENET = {"hidden": 128, "layers": 2}  # 128 channels, two blocks of six layers
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig(TrainingConfig):
@@ -102,7 +104,8 @@ def with_defaults(config: TrainConfig) -> TrainConfig:
     if config.tied and (config.task != "language_model" or config.model_type in ("wavenet", "ngram")):
         raise ConfigError("--tied is for recurrent language models", got=f"{config.task}, {config.model_type}")
     given = {name: value for name, value in vars(config).items() if value is not None}
-    return dataclasses.replace(config, **{**DEFAULTS[config.task], **given})
+    special = WAVENET if config.model_type == "wavenet" else {}
+    return dataclasses.replace(config, **{**DEFAULTS[config.task], **special, **given})
 
 
 def run(config: TrainConfig) -> None:

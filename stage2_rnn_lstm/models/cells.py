@@ -30,7 +30,7 @@ State = tuple[Tensor, ...]  # (h,) or (h, c), each (B, H); over time each (T, B,
 def rnn_step(a: Float[Tensor, "B H"], state: State, weight_hh: Float[Tensor, "H H"]) -> State:
     """h' = tanh(a + W_hh h)."""
     (h,) = state
-    return (torch.tanh(torch.addmm(a, h, weight_hh.t())),)
+    return (torch.tanh(a + h @ weight_hh.t()),)
 
 
 def lstm_step(a: Float[Tensor, "B G"], state: State, weight_hh: Float[Tensor, "G H"]) -> State:

@@ -36,7 +36,7 @@ class TaggerConfig:
     hidden: int = 128
     layers: int = 1
     dropout: float = 0.5
-    word_dropout: float = 0.1
+    word_dropout: float = 0.2
     character_width: int = 25
 
 
@@ -84,6 +84,7 @@ class Tagger(nn.Module):
         )
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(2 * config.hidden, config.tags)
+        nn.init.normal_(self.embedding.weight, std=0.1)  # a rare word starts quiet, and leaves the talking to its letters
         self.transitions = nn.Parameter(torch.zeros(config.tags + 1, config.tags + 1))
 
     def forward(

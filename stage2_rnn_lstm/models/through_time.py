@@ -38,8 +38,8 @@ class LSTMThroughTime(torch.autograd.Function):
             a = matmul(h[t].to(dtype), w_hh, gate.to(dtype))  # (B, 4H)
             torch.sigmoid(a[:, : 3 * hidden], out=gate[:, : 3 * hidden])
             torch.tanh(a[:, 3 * hidden :], out=gate[:, 3 * hidden :])
-            i, f, o, u = gate.chunk(4, dim=1)
-            torch.mul(f, c[t], out=c[t + 1]).addcmul_(i, u)  # c_t = f c_{t-1} + i u
+            i, f, o, g = gate.chunk(4, dim=1)
+            torch.mul(f, c[t], out=c[t + 1]).addcmul_(i, g)  # c_t = f c_{t-1} + i g
             torch.tanh(c[t + 1], out=h[t + 1]).mul_(o)  # h_t = o tanh(c_t)
         ctx.save_for_backward(x, weight_ih, weight_hh, gates, h, c)
         ctx.dtype = dtype
@@ -57,15 +57,15 @@ class LSTMThroughTime(torch.autograd.Function):
         for t in range(len(x) - 1, -1, -1):
             dh = dh if dh_out is None else dh + dh_out[t]
             dc = dc if dc_out is None else dc + dc_out[t]
-            i, f, o, u = gates[t].chunk(4, dim=1)
+            i, f, o, g = gates[t].chunk(4, dim=1)
             tanh_c = c[t + 1].tanh()
             do = dh * tanh_c
             dc = torch.addcmul(dc, dh * o, torch.addcmul(one, tanh_c, tanh_c, value=-1))  # + dh o tanh'(c)
-            di, df, du = dc * u, dc * c[t], dc * i
+            di, df, dg = dc * g, dc * c[t], dc * i
             dc = dc * f
             for gate, d in ((i, di), (f, df), (o, do)):
                 torch.mul(d, torch.addcmul(gate, gate, gate, value=-1), out=gate)  # da = d σ'
-            torch.mul(du, torch.addcmul(one, u, u, value=-1), out=u)  # da = du tanh'
+            torch.mul(dg, torch.addcmul(one, g, g, value=-1), out=g)  # da = dg tanh'
             dh = matmul(gates[t].to(ctx.dtype), w_hh).to(x.dtype)  # (B, H)
         da = gates.flatten(0, 1)  # (T·B, 4H)
         low = da.to(ctx.dtype)

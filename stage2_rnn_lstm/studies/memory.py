@@ -13,8 +13,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, cast
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss, one_hot
 
@@ -125,8 +127,7 @@ def hidden_for(cell: str, inputs: int, parameters: int) -> int:
     """The width at which a layer of this cell has about so many parameters."""
 
     def count(hidden: int) -> int:
-        gates = CELLS[cell].gates * hidden
-        return gates * (inputs + hidden + 1)
+        return CELLS[cell].gates * hidden * (inputs + hidden + 1)
 
     return min(range(2, 400), key=lambda hidden: abs(count(hidden) - parameters))
 
@@ -187,7 +188,7 @@ def rows_of(found: Attempts, key: str, digits: int) -> list[Row]:
     for case, mine in found.items():
         for distance, same in mine.items():
             row: Row = {"case": f"{case}: {distance}", "distance": distance}
-            row |= {**mean_and_spread(key, [one.score for one in same], digits)}
+            row |= mean_and_spread(key, [one.score for one in same], digits)
             solved = [one.step for one in same if one.step is not None]
             row["solved"] = f"{len(solved)} of {len(same)}"
             rows.append(row | ({"steps": round(sum(solved) / len(solved))} if solved else {}))
@@ -218,14 +219,16 @@ def copy_task(config: StudyConfig) -> None:
     check(config)
     steps, chance = steps_of(config, 600), 100 / SYMBOLS
     found = attempts(config, copying, DISTANCES, steps, lambda percent: percent < chance + 10)
-    _draw(found, "copy_task", "Recalling symbols after a distance", "right answers (%)", chance, "chance")
+    rows = rows_of(found, "accuracy", 1)
+    title = "Recalling symbols after a distance (× = given up)"
+    save(_draw(rows, "accuracy", title, "right answers (%)", bound=("chance", chance), top=100.0), "copy_task")
     finish(
         config,
         "copy_task",
         title=f"Recall of {RECALLED} symbols of {SYMBOLS} after so many meaningless ones; about {PARAMETERS:,} "
         f"parameters, at most {steps} steps; no further once all runs stay at chance ({chance:g} %)",
         columns={"distance": "steps", "accuracy": "%", "accuracy_sd": "%", "solved": "", "steps": ""},
-        rows=rows_of(found, "accuracy", 1),
+        rows=rows,
         seen=f"within {steps} steps all runs recall 99 % of the symbols over these distances of "
         f"{', '.join(map(str, DISTANCES))}: {farthest(found)}",
         started=started,
@@ -238,35 +241,38 @@ def adding_task(config: StudyConfig) -> None:
     check(config)
     steps, guess = steps_of(config, 800), 1 / 6
     found = attempts(config, adding, LENGTHS, steps, lambda mse: mse > 0.9 * guess)
-    _draw(found, "adding_task", "Adding two marked numbers", "mean squared error", guess, "always saying 1")
+    rows = rows_of(found, "error", 4)
+    title = "Adding two marked numbers of a sequence (× = given up)"
+    save(_draw(rows, "error", title, "mean squared error", bound=("always saying 1", guess), top=0.2), "adding_task")
     finish(
         config,
         "adding_task",
         title=f"Sum of two marked numbers of a sequence; about {PARAMETERS:,} parameters, at most {steps} steps; no "
         f"further once all runs are no better than always saying 1 ({guess:.3f})",
         columns={"distance": "steps", "error": "", "error_sd": "", "solved": "", "steps": ""},
-        rows=rows_of(found, "error", 4),
+        rows=rows,
         seen=f"within {steps} steps all runs come below an error of 0.002 in these lengths of "
         f"{', '.join(map(str, LENGTHS))}: {farthest(found)}",
         started=started,
     )
 
 
-def _draw(found: Attempts, name: str, title: str, ylabel: str, bound: float, bound_name: str) -> None:
+def _draw(rows: Sequence[Row], key: str, title: str, ylabel: str, *, bound: tuple[str, float], top: float) -> Figure:
+    """Means and spreads against the distance; a cross where a case was given up. Spreads end at 0 and at `top`."""
     figure, (chart,) = sheet(1, width=6.6, height=3.8, title=title)
-    for case, mine in found.items():
-        scores = [mean_and_spread("score", [one.score for one in same], 4) for same in mine.values()]
-        mean, spread = [row["score"] for row in scores], [row["score_sd"] for row in scores]
-        style = "--" if "," in case else "-"
-        chart.errorbar(
-            list(mine), mean, spread, fmt="o" + style, capsize=3, color=CASE_COLORS[case], label=case, markersize=5
-        )
-        if len(mine) < len(next(iter(found.values()))):
-            chart.plot(list(mine)[-1], mean[-1], "x", color=CASE_COLORS[case], markersize=10)
-    chart.axhline(bound, color="#888888", linewidth=0.9, linestyle=":", label=bound_name)
-    ticks = sorted({distance for mine in found.values() for distance in mine})
-    chart.set(xlabel="steps", ylabel=ylabel, xscale="log", ylim=(0, None))
-    chart.set_xticks(ticks, [str(tick) for tick in ticks])
+    distances = sorted({row["distance"] for row in rows})
+    for number, case in enumerate(CASES):
+        mine = [row for row in rows if row["case"].split(":")[0] == case]
+        x = [row["distance"] * 1.025 ** (number - 1.5) for row in mine]  # beside each other
+        y, spread = np.array([row[key] for row in mine]), np.array([row[f"{key}_sd"] for row in mine])
+        whiskers = [np.minimum(spread, y), np.minimum(spread, top - y).clip(0)]
+        style: dict[str, Any] = {"color": CASE_COLORS[case], "linestyle": "--" if "," in case else "-"}
+        chart.errorbar(x, y, whiskers, marker="o", markersize=5, capsize=3, label=case, **style)
+        if mine[-1]["distance"] < distances[-1]:
+            chart.plot(x[-1], y[-1], "x", color=CASE_COLORS[case], markersize=11, markeredgewidth=2)
+    chart.axhline(bound[1], color="#888888", linewidth=0.9, linestyle=":", label=bound[0])
+    chart.set(xlabel="steps", ylabel=ylabel, xscale="log", ylim=(0, 1.05 * top))
+    chart.set_xticks(distances, [str(distance) for distance in distances])
     chart.minorticks_off()
-    chart.legend(frameon=False, fontsize=8)
-    save(figure, name)
+    chart.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure

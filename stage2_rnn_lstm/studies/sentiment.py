@@ -238,7 +238,7 @@ def _draw_sentiment(rows: Sequence[Row]) -> None:
                 label = "words shuffled" if not place else None
                 chart.plot(row["shuffled"], place, "o", markersize=7, markerfacecolor="none", color=color, label=label)
         if key in ("accuracy", "turned"):
-            chart.set_xlim(45, 102)
+            chart.set_xlim(45 if key == "accuracy" else -4, 104)
             chart.axvline(50, color="#888888", linestyle="--", linewidth=1)
         else:
             chart.set_xscale("log")

@@ -7,6 +7,7 @@ one does not.
 from collections.abc import Sequence
 from typing import Any
 
+import matplotlib
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
@@ -76,7 +77,8 @@ def draw_strip(chart: Any, text: str, values: Sequence[float], *, width: int, ti
     rows = -(-len(text) // width)
     colours = np.full(rows * width, np.nan)
     colours[: len(text)] = values
-    chart.imshow(colours.reshape(rows, width), cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto", alpha=0.85)
+    shades = matplotlib.colormaps["RdBu_r"].resampled(17)  # few, as a saved figure has 128 colours in all
+    chart.imshow(colours.reshape(rows, width), cmap=shades, vmin=-1, vmax=1, aspect="auto", alpha=0.85)
     for at, character in enumerate(text):
         row, column = divmod(at, width)
         shown = "↵" if character == "\n" else character

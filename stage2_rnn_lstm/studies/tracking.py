@@ -39,7 +39,8 @@ from stage2_rnn_lstm.studies.signals import draw_strip, signals_of
 
 Row = dict[str, Any]
 LINES, WIDTH = 3, 84  # of a strip of text
-SHRINK = 10.0  # added to the diagonal of the probe's least squares
+RIDGE = 0.05  # of the probe: what each cell's variance of 1 is enlarged by, so that no weight becomes large
+CHOOSING, HELD_OUT = slice(0, None, 2), slice(1, None, 2)  # excerpts; their pages alternate
 
 
 class Match(NamedTuple):
@@ -51,17 +52,13 @@ class Match(NamedTuple):
 
 
 def follow(cells: Float[Tensor, "T B H"], signal: Float[Tensor, "T B"]) -> Match:
-    """Choose the best cell and fit a linear probe on all cells, on half of the excerpts; score both on the others.
-
-    The halves are the first and the last excerpts, so that they come from different pages.
-    """
-    half = cells.shape[1] // 2
-    parts = [(cells[:, piece].flatten(0, 1), signal[:, piece].flatten()) for piece in (slice(half), slice(half, None))]
-    (x, y), (held_x, held_y) = parts
+    """Choose the best cell and fit a linear probe on all cells, on half of the excerpts; score both on the others."""
+    x, held_x = (cells[:, part].flatten(0, 1) for part in (CHOOSING, HELD_OUT))
+    y, held_y = (signal[:, part].flatten() for part in (CHOOSING, HELD_OUT))
     cell = int(correlations(x, y).abs().argmax())
     centre, scale = x.mean(0), x.std(0).clamp(min=1e-6)
     x, held = (x - centre) / scale, (held_x - centre) / scale
-    weights = torch.linalg.solve(x.t() @ x + SHRINK * torch.eye(x.shape[1]), x.t() @ (y - y.mean()))
+    weights = torch.linalg.solve(x.t() @ x + RIDGE * len(x) * torch.eye(x.shape[1]), x.t() @ (y - y.mean()))
     probe = correlations((held @ weights)[:, None], held_y)[0]
     return Match(cell, float(correlations(held_x, held_y)[cell].abs()), float(probe.abs()))
 
@@ -156,13 +153,14 @@ def _draw_tracking(
     figure.legend(loc="outside lower left", ncols=4, frameon=False, fontsize=8)
     reading = read(model, text.validation)
     for name, match in best.items():
-        half = reading.rows.shape[1] // 2
-        signal = torch.from_numpy(signals[name]).float()[reading.rows[:, half:]]  # (T, B / 2)
-        values = reading.cells[:, half:, match.cell]
-        values = (values - values.mean()) / (2 * values.std().clamp(min=1e-6))
+        rows_held = reading.rows[:, HELD_OUT]  # (T, B / 2)
+        signal = torch.from_numpy(signals[name]).float()[rows_held]
+        values = reading.cells[:, HELD_OUT, match.cell]
+        low, high = values.quantile(0.05), values.quantile(0.95)
+        values = (2 * (values - low) / (high - low).clamp(min=1e-6) - 1).clamp(-1, 1)
         values = values * correlations(values.reshape(-1, 1), signal.flatten()).sign()  # red: the signal is high
         first, excerpt = liveliest(signal, LINES * WIDTH)
-        at = int(reading.rows[first, half + excerpt])
+        at = int(rows_held[first, excerpt])
         piece = text.corpus.validation[at : at + min(LINES * WIDTH, len(signal))]
         title = f"cell {match.cell}: {name}"
         draw_strip(charts[name], piece, values[first : first + len(piece), excerpt].tolist(), width=WIDTH, title=title)

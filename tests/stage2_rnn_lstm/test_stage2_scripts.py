@@ -1,7 +1,6 @@
 """train.py and evaluate.py do a whole job: from a corpus to a checkpoint, a text or a tag, and a score."""
 
 import math
-import os
 import signal
 from pathlib import Path
 
@@ -117,7 +116,7 @@ RUNS = {
     "lstm": ["--dropout", "0.3", *LANGUAGE],
     "wavenet": ["--model_type", "wavenet", "--vocab_type", "word", *LANGUAGE],
     "bf16": ["--model_type", "gru", "--precision", "bf16", "--accumulate", "2", *LANGUAGE],
-    "classify": ["--task", "classify", "--dataset", "movie_reviews", *SMALL],
+    "classify": ["--task", "classify", "--dataset", "movie_reviews", "--eval_every", "4", *SMALL],
     "tag": ["--task", "tag", "--model_type", "gru", "--eval_every", "4", *SMALL],
 }
 
@@ -135,7 +134,7 @@ def test_ctrl_c_and_resume_end_as_an_undisturbed_run(
     def press(run: Run, step: Step) -> None:
         log(run, step)
         if step.index == 5:  # two steps after a save
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
         patch.setattr(Run, "log", press)

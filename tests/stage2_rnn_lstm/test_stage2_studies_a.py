@@ -237,7 +237,7 @@ def test_a_planted_cell_is_found_and_noise_is_not():
     assert match.cell == 4 and match.best > 0.98 and match.probe > 0.98
     spread = cells.clone()
     spread[..., 4] = cells[..., 4] - 5 * cells[..., 2]  # the signal is in no cell alone, but in a sum of two
-    assert tracking.follow(spread, signal).best < 0.5 and tracking.follow(spread, signal).probe > 0.98
+    assert tracking.follow(spread, signal).best < 0.5 and tracking.follow(spread, signal).probe > 0.9
 
 
 def test_correlations_by_numpy():
