@@ -84,7 +84,7 @@ class Tagger(nn.Module):
         )
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(2 * config.hidden, config.tags)
-        nn.init.normal_(self.embedding.weight, std=0.1)  # a rare word starts quiet, and leaves the talking to its letters
+        nn.init.normal_(self.embedding.weight, std=0.1)  # a rare word starts quiet: its letters speak for it
         self.transitions = nn.Parameter(torch.zeros(config.tags + 1, config.tags + 1))
 
     def forward(

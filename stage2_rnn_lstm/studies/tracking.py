@@ -18,7 +18,6 @@ from numpy import ndarray
 from torch import Tensor
 
 from my_llm.plots import LOOK
-from stage2_rnn_lstm.models import LanguageModel
 from stage2_rnn_lstm.studies.common import (
     COLORS,
     Characters,
@@ -34,7 +33,7 @@ from stage2_rnn_lstm.studies.common import (
     steps_of,
     train_on_text,
 )
-from stage2_rnn_lstm.studies.gates import HIDDEN, RATE, SPAN, read
+from stage2_rnn_lstm.studies.gates import HIDDEN, RATE, SPAN, Reading, read
 from stage2_rnn_lstm.studies.signals import draw_strip, signals_of
 
 Row = dict[str, Any]
@@ -77,7 +76,7 @@ def tracking_cells(config: StudyConfig) -> None:
     text, steps = load_characters(config), steps_of(config, 1200)
     signals = signals_of(text.corpus.validation, text.corpus.language)
     found: dict[str, dict[str, list[Match]]] = {name: {"trained": [], "new": [], "shuffled": []} for name in signals}
-    model, losses = new_language_model(text, config.seed, hidden=HIDDEN), []
+    losses, readings = [], []
     for seed in seeds_of(config):
         model = new_language_model(text, seed, hidden=HIDDEN)
         new = read(model, text.validation)
@@ -85,14 +84,18 @@ def tracking_cells(config: StudyConfig) -> None:
             pass
         losses.append(nats_per_character(model, text.validation[: 50 * SPAN]))
         trained = read(model, text.validation)
+        readings.append(trained)
         for name, values in signals.items():
             signal = torch.from_numpy(values).float()[trained.rows]
             found[name]["trained"].append(follow(trained.cells, signal))
             found[name]["new"].append(follow(new.cells, signal))
             found[name]["shuffled"].append(follow(trained.cells, signal.roll(1, dims=1)))  # of another excerpt
     rows = [_tracking_row(name, matches) for name, matches in found.items()]
-    best = {name: matches["trained"][-1] for name, matches in found.items()}
-    _draw_tracking(rows, model, text, best, signals)
+    pictures = {  # from the network, of all seeds, whose cell follows best
+        name: max(zip(matches["trained"], readings, strict=True), key=lambda pair: pair[0].best)
+        for name, matches in found.items()
+    }
+    _draw_tracking(rows, pictures, text, signals)
     kinds = ("cell", "cell_new", "cell_chance", "probe", "probe_new")
     finish(
         config,
@@ -126,11 +129,7 @@ def _seen_tracking(rows: Sequence[Row]) -> str:
 
 
 def _draw_tracking(
-    rows: Sequence[Row],
-    model: LanguageModel,
-    text: Characters,
-    best: Mapping[str, Match],
-    signals: Mapping[str, ndarray],
+    rows: Sequence[Row], pictures: Mapping[str, tuple[Match, Reading]], text: Characters, signals: Mapping[str, ndarray]
 ) -> None:
     """Left: the correlations. Right: for each signal a held-out piece of text in the colours of its best cell."""
     figure, (whole,) = sheet(1, width=11.0, height=0.6 + 0.95 * len(rows), title="Single cells that follow something")
@@ -151,8 +150,7 @@ def _draw_tracking(
     scores.set(xlim=(0, 1), xlabel="|correlation| on held-out text")
     scores.grid(axis="x", alpha=0.3)
     figure.legend(loc="outside lower left", ncols=4, frameon=False, fontsize=8)
-    reading = read(model, text.validation)
-    for name, match in best.items():
+    for name, (match, reading) in pictures.items():
         rows_held = reading.rows[:, HELD_OUT]  # (T, B / 2)
         signal = torch.from_numpy(signals[name]).float()[rows_held]
         values = reading.cells[:, HELD_OUT, match.cell]
@@ -168,7 +166,8 @@ def _draw_tracking(
 
 
 def liveliest(signal: Float[Tensor, "T B"], length: int) -> tuple[int, int]:
-    """Where, in which column, the signal spreads most over `length` steps: (first step, column)."""
+    """Where, in which column, the signal spreads and changes most over `length` steps: (first step, column)."""
     windows = signal.unfold(0, min(length, len(signal)), 1)  # (T', B, length)
-    best = int(windows.std(dim=2).argmax())
+    changes = windows.diff(dim=2).ne(0).float().mean(dim=2)
+    best = int((windows.std(dim=2) * changes).argmax())
     return divmod(best, signal.shape[1])

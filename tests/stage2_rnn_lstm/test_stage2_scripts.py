@@ -61,11 +61,11 @@ def test_the_other_tasks_learn_their_rule(task: str, model_type: str, trained: T
 
 
 def test_a_wavenet_sees_far_and_layers_are_its_blocks(trained: Trained, call: Call, home: Path):
-    one = checkpoint.load(trained("language_model", "wavenet"))["model_config"]
-    flags = [*LANGUAGE, "--model_type", "wavenet", "--layers", 2, "--max_steps", 1, "--run_name", "two_blocks"]
+    usual = checkpoint.load(trained("language_model", "wavenet"))["model_config"]
+    flags = [*LANGUAGE, "--model_type", "wavenet", "--layers", 3, "--max_steps", 1, "--run_name", "three_blocks"]
     assert call(train, *flags)[0] == 0
-    two = checkpoint.load(newest(home, "two_blocks") / "best.pt")["model_config"]
-    assert (one["blocks"], two["blocks"]) == (1, 2) and one["layers"] == two["layers"] > 4  # 1 + 2 + 4 + 8 + 16 + …
+    three = checkpoint.load(newest(home, "three_blocks") / "best.pt")["model_config"]
+    assert (usual["blocks"], three["blocks"]) == (2, 3) and usual["layers"] == three["layers"] > 4  # 1 + 2 + 4 + 8 + 16 + …
 
 
 def test_the_score_is_the_one_computed_by_hand(tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch):
