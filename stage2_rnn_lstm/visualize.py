@@ -173,7 +173,8 @@ line = np.array([len(text[:t].rsplit("\n", 1)[-1]) for t in range(len(text))])
 correlation = np.array([np.corrcoef(memory[:, cell], line)[0, 1] for cell in range(memory.shape[1])])
 chosen = np.argsort(-np.nan_to_num(np.abs(correlation)))[:4]
 figure, ax = plt.subplots(figsize=(12, 3))
-ax.imshow(np.tanh(memory[:, chosen]).T, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
+shown = (memory[:, chosen] - memory[:, chosen].mean(0)) / memory[:, chosen].std(0)
+ax.imshow(shown.T, cmap="RdBu_r", vmin=-2, vmax=2, aspect="auto")
 for t in np.flatnonzero([character == "\n" for character in text]):
     ax.axvline(t, color="black", linewidth=1)
 ax.set(
