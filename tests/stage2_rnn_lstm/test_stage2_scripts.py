@@ -65,7 +65,7 @@ def test_a_wavenet_sees_far_and_layers_are_its_blocks(trained: Trained, call: Ca
     flags = [*LANGUAGE, "--model_type", "wavenet", "--layers", 3, "--max_steps", 1, "--run_name", "three_blocks"]
     assert call(train, *flags)[0] == 0
     three = checkpoint.load(newest(home, "three_blocks") / "best.pt")["model_config"]
-    assert (usual["blocks"], three["blocks"]) == (2, 3) and usual["layers"] == three["layers"] > 4  # 1 + 2 + 4 + 8 + 16 + …
+    assert (usual["blocks"], three["blocks"]) == (2, 3) and usual["layers"] == three["layers"] > 4
 
 
 def test_the_score_is_the_one_computed_by_hand(tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch):
