@@ -36,7 +36,7 @@ class TaggerConfig:
     hidden: int = 128
     layers: int = 1
     dropout: float = 0.5
-    word_dropout: float = 0.2
+    word_dropout: float = 0.3
     character_width: int = 25
 
 

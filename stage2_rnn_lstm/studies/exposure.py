@@ -47,7 +47,7 @@ Row = dict[str, Any]
 HIDDEN, BATCH, LENGTH = 128, 32, 64
 SHARES = {"teacher forcing": 0.0, "own to 25 %": 0.25, "own to 50 %": 0.5, "own to 100 %": 1.0}
 REAL = "real text"
-TEXTS, PROMPT, WRITTEN, PIECE = 128, 64, 500, 50  # texts; characters of each that are read, written, pooled
+TEXTS, PROMPT, WRITTEN, PIECE = 128, 64, 500, 25  # texts; characters of each that are read, written, pooled
 JUDGE_ORDER = 6
 
 
@@ -203,7 +203,7 @@ def row_of(case: str, runs: Sequence[Run]) -> Row:
 def teacher_forcing(config: StudyConfig) -> None:
     """Does a model that was only shown real text lose its way in its own, and do its own guesses in training help?"""
     started = time.perf_counter()
-    text, steps = load_characters(config), steps_of(config, 500)
+    text, steps = load_characters(config), steps_of(config, 800)
     judge = NGramModel.fit(text.train, text.tokenizer.vocab_size, JUDGE_ORDER)
     excerpts = excerpts_of(text)
     warm_up()
@@ -267,5 +267,5 @@ def _draw_teacher_forcing(rows: Sequence[Row], runs: Mapping[str, Sequence[Run]]
         chart.set_xlabel("nats per character" if chart is loss else "position in its text")
     judge.set_ylim(1, None)
     shift.set_ylim(0, None)
-    judge.legend(fontsize=8, frameon=False)
+    figure.legend(*judge.get_legend_handles_labels(), loc="outside lower center", ncols=len(runs), frameon=False)
     save(figure, "teacher_forcing")
