@@ -68,9 +68,9 @@ TOUR = [
                 "--lr",
                 "0.004",
                 "--max_steps",
-                "700",
+                "1500",
                 "--eval_every",
-                "100",
+                "250",
                 "--run_name",
                 "tour",
             ],
@@ -78,7 +78,7 @@ TOUR = [
         ],
         score=lambda scores: f"perplexity {scores['perplexity']:.2f}",
         look_at="what the LSTM writes: noise at first, then letters, then words",
-    ),
+    ),  # fmt: skip
 ]
 
 

@@ -29,6 +29,7 @@ __all__ = [
 ]  # fmt: skip
 
 SAMPLE = 200  # characters or words that the model writes on the way
+PROMPT = 500  # characters that it reads before, of the text held out
 
 STREAMS = 64  # read side by side when a text is scored
 WARM_UP = 256  # tokens that each of them reads before its first target
@@ -148,11 +149,12 @@ def prepare(corpus: LanguageText, config: Any, order: Mapping[str, int]) -> Prep
     model = build(config.model_type, model_config_of(config, tokenizer.vocab_size))
     streams = Streams(tokens, length=config.length, **order)
     loss = CarriedLoss()
+    opening = corpus.validation[:PROMPT].rpartition("\n")[0] + "\n"  # a state as reading leaves it, at a line's start
 
     def sample() -> str:
         training = model.training
         writer = Writer(model, tokenizer, facts={})
-        text = "".join(writer.write("\n", length=SAMPLE, temperature=0.8, seed=config.seed))
+        text = "".join(writer.write(opening, length=SAMPLE, temperature=0.8, seed=config.seed))
         model.train(training)
         return text
 

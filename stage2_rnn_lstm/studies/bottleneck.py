@@ -89,7 +89,7 @@ def train_repeater(model: Repeater, tokens: Int[Tensor, "N"], steps: int, seed: 
     def loss_fn(model: nn.Module, batch: Tensor) -> Loss:
         return Loss(cross_entropy(model(batch).flatten(0, 1), batch.flatten(), reduction="sum"), batch.numel())
 
-    optimizer, schedule = torch.optim.Adam(model.parameters(), 0.005), cosine(steps, steps // 20)
+    optimizer, schedule = torch.optim.Adam(model.parameters(), 0.01), cosine(steps, steps // 20)
     for _ in train_steps(model, batches, loss_fn, optimizer, max_steps=steps, schedule=schedule, clip=1.0):
         pass
 

@@ -89,7 +89,7 @@ def train_exposed(text: Characters, steps: int, last_share: float, seed: int) ->
     model = new_language_model(text, seed, hidden=HIDDEN)
     loss_fn = ScheduledSampling(lambda index: last_share * index / steps)
     streams = Streams(text.train, BATCH, LENGTH, seed=seed)
-    optimizer, schedule = torch.optim.Adam(model.parameters(), 0.004), cosine(steps, steps // 20)
+    optimizer, schedule = torch.optim.Adam(model.parameters(), 0.02), cosine(steps, steps // 20)
     for _ in train_steps(model, streams, loss_fn, optimizer, max_steps=steps, schedule=schedule, clip=1.0):
         pass
     return model

@@ -41,7 +41,7 @@ from stage2_rnn_lstm.studies.trials import Outcome, at_best_rate, warm_up, width
 Row = dict[str, Any]
 PARAMETERS = 100_000
 SECONDS = 25.0  # of processor time that a training may take
-RATES = (0.002, 0.006)
+RATES = (0.003, 0.01, 0.03)
 ORDERS = range(1, 9)
 GRAM_NAMES = {1: "unigram", 2: "bigram", 3: "trigram"}
 POINTS, SHOWN = 8, 20_000  # scores along a training, each on so many characters

@@ -145,7 +145,7 @@ def _draw_order_cost(rows: Sequence[Row]) -> None:
     times.plot([], [], "--", color="#888888", label="two cores")
     times.legend(fontsize=8, frameon=False)
     rates.set_ylim(0, None)
-    cores.set_ylim(0.5, 2.1)
+    cores.set_ylim(0, 2.1)
     titles = ("a training step (ms)", "useful work (GFLOP/s)", "what a second core brings (times)")
     for chart, title in zip((times, rates, cores), titles, strict=True):
         chart.set_title(title, fontsize=10, loc="left")

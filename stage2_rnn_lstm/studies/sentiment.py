@@ -248,5 +248,5 @@ def _draw_sentiment(rows: Sequence[Row]) -> None:
         chart.set_ylim(len(rows) - 0.5, -0.8)
         chart.set_yticks(range(len(rows)), names if chart is charts[0] else [""] * len(rows))
         chart.margins(x=0.2)
-    charts[0].legend(fontsize=8, frameon=False)
+    figure.legend(*charts[0].get_legend_handles_labels(), loc="outside lower left", fontsize=8, frameon=False)
     save(figure, "sentiment")

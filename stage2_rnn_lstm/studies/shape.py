@@ -1,7 +1,7 @@
 """Studies of a language model's shape: how wide, how deep, how much dropout.
 
 Every optimiser step reads the same number of characters, so that equal steps are equal text, and every shape takes the
-learning rate that it likes better.
+learning rate that it likes best.
 """
 
 import math
@@ -36,7 +36,7 @@ Row = dict[str, Any]
 STEP = 2048  # characters that an optimiser step reads
 WIDTHS = (32, 64, 128, 256, 512)
 WIDE = 192  # one layer of so many units is the budget that several layers share
-RATES = (0.003, 0.008)
+RATES = (0.005, 0.015, 0.04)
 FEW, HIDDEN = 100_000, 128  # so few characters that two layers of so many units can learn them by heart
 COLUMNS = {"rate": "", "nats": "nats", "nats_sd": "nats", "cpu_seconds": "s", "parameters": ""}
 
@@ -160,7 +160,7 @@ def learn_by_heart(
     points = [(0.0, math.log(text.tokenizer.vocab_size))]  # the first guess: all characters alike
     points += (
         (step.index + 1.0, nats_per_character(model, text.validation[:20_000]))
-        for step in train_on_text(model, text, max_steps=steps, seed=seed)
+        for step in train_on_text(model, text, max_steps=steps, seed=seed, rate=0.015)
         if (step.index + 1) % every == 0
     )
     return points, [nats_per_character(model, part) for part in (text.train, text.validation)]

@@ -65,7 +65,7 @@ def train_windows(
     model, before = new_language_model(text, seed, hidden=HIDDEN), time.process_time()
     streams = Streams(text.train, STEP // length, length, seed=seed)
     loss_fn = CarriedLoss() if carried else fresh_loss
-    optimizer, schedule = torch.optim.Adam(model.parameters(), 0.004), cosine(steps, steps // 20)
+    optimizer, schedule = torch.optim.Adam(model.parameters(), 0.02), cosine(steps, steps // 20)
     for _ in train_steps(model, streams, loss_fn, optimizer, max_steps=steps, schedule=schedule, clip=1.0):
         pass
     return model, time.process_time() - before
@@ -74,7 +74,7 @@ def train_windows(
 def truncation(config: StudyConfig) -> None:
     """How far back must the gradient reach, and what is a state worth that is carried from window to window?"""
     started = time.perf_counter()
-    text, steps = load_characters(config), steps_of(config, 300)
+    text, steps = load_characters(config), steps_of(config, 500)
     rows: list[Row] = []
     warm_up()
     for state in ("carried", "zero"):

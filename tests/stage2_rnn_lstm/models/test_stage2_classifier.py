@@ -5,7 +5,7 @@ from torch.nn.functional import cross_entropy
 from my_llm.errors import ConfigError
 from my_llm.text import PAD, UNK
 from stage2_rnn_lstm.models import CELLS, SequenceClassifier, SequenceClassifierConfig
-from stage2_rnn_lstm.models.classifier import forget_words, max_over_time
+from stage2_rnn_lstm.models.classifier import forget_words, mean_over_time
 
 TOKENS = torch.tensor([[5, 6, 7, 8, 9], [9, 4, PAD, PAD, PAD], [7, PAD, PAD, PAD, PAD]])
 LENGTHS = torch.tensor([5, 2, 1])
@@ -17,10 +17,10 @@ def classifier(**settings) -> SequenceClassifier:
     return SequenceClassifier(SequenceClassifierConfig(11, 2, **(shape | settings))).double()
 
 
-def test_the_maximum_is_over_real_steps():
-    outputs = torch.tensor([[[-3.0]], [[-1.0]], [[0.0]]])  # (T=3, B=1, H=1); the last step is padding
-    assert max_over_time(outputs, torch.tensor([2])).tolist() == [[-1.0]]
-    assert max_over_time(outputs, torch.tensor([3])).tolist() == [[0.0]]
+def test_the_mean_is_over_real_steps():
+    outputs = torch.tensor([[[-3.0]], [[-1.0]], [[7.0]]])  # (T=3, B=1, H=1); the last step is padding
+    assert mean_over_time(outputs, torch.tensor([2])).tolist() == [[-2.0]]
+    assert mean_over_time(outputs, torch.tensor([3])).tolist() == [[1.0]]
 
 
 @pytest.mark.parametrize("cell", CELLS)
