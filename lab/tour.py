@@ -23,6 +23,11 @@ ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 10.0  # seconds that a stage may take to save its work after Ctrl-C
 REPORT = "REPORT"  # stands in a command for the file that the report reads
 
+SMALL_LSTM = [
+    "--hidden", "256", "--batch_size", "16", "--length", "64", "--dropout", "0", "--lr", "0.004",
+    "--max_steps", "1500", "--eval_every", "250",
+]  # fmt: skip
+
 
 class Stop(NamedTuple):
     """One stage of the tour.
@@ -55,30 +60,12 @@ TOUR = [
         stage="stage2_rnn_lstm",
         commands=[
             # A small network for about a minute; it writes before the first step, on the way, and at the end.
-            [
-                "train.py",
-                "--hidden",
-                "256",
-                "--batch_size",
-                "16",
-                "--length",
-                "64",
-                "--dropout",
-                "0",
-                "--lr",
-                "0.004",
-                "--max_steps",
-                "1500",
-                "--eval_every",
-                "250",
-                "--run_name",
-                "tour",
-            ],
+            ["train.py", *SMALL_LSTM, "--run_name", "tour"],
             ["evaluate.py", "--model_path", "checkpoints/best_lstm_char.pt", "--report", REPORT],
         ],
         score=lambda scores: f"perplexity {scores['perplexity']:.2f}",
         look_at="what the LSTM writes: noise at first, then letters, then words",
-    ),  # fmt: skip
+    ),
 ]
 
 
