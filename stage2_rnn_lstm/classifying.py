@@ -25,6 +25,7 @@ from stage2_rnn_lstm.models import SequenceClassifier, SequenceClassifierConfig
 KIND = "stage2_rnn_lstm/classifier"
 MAX_WORDS = 400  # of a text, first and last half together
 MAX_VOCABULARY = 20_000
+LABEL_SMOOTHING = 0.1  # as in stage 1: an answer need not be surer than this
 
 
 class Batch(NamedTuple):
@@ -98,9 +99,10 @@ def first_and_last(tokens: list[int], most: int = MAX_WORDS) -> list[int]:
 
 
 def classification_loss(model: nn.Module, batch: Batch) -> Loss:
-    """Cross-entropy of every text of the batch."""
+    """Cross-entropy of every text of the batch, at labels that are a little blurred."""
     tokens, lengths, labels = (tensor.to(next(model.parameters()).device) for tensor in batch)
-    return Loss(cross_entropy(model(tokens, lengths).float(), labels).sum(), len(labels))
+    logits = model(tokens, lengths).float()
+    return Loss(cross_entropy(logits, labels, LABEL_SMOOTHING).sum(), len(labels))
 
 
 def prepare(corpus: TextClassification, shape: Mapping[str, Any], order: Mapping[str, int]) -> Prepared:

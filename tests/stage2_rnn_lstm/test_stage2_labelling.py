@@ -156,7 +156,7 @@ def test_it_learns_what_no_bag_of_words_and_no_word_list_can(task, score):
     assert ready.model.training  # validation puts the mode back
     assert after[score] > 0.95 > 0.7 > before[score]
     assert after["validation_loss"] < 0.3 * before["validation_loss"]
-    assert steps[-1].loss < 0.3 * steps[0].loss
+    assert steps[-1].loss < 0.5 * steps[0].loss  # smoothed labels leave 0.2 of 0.7
 
 
 @pytest.mark.parametrize("task", MODULES)
