@@ -17,10 +17,10 @@ DEFAULTS = {  # what None stands for
         "batch_size": 32, "embedding": 64, "hidden": 512, "layers": 1, "dropout": 0.1, "lr": 4e-3, "warmup": 0.02,
     },
     "classify": {
-        "batch_size": 32, "embedding": 100, "hidden": 100, "layers": 1, "dropout": 0.5, "lr": 1e-3, "warmup": 0.0,
+        "batch_size": 32, "embedding": 100, "hidden": 64, "layers": 1, "dropout": 0.5, "lr": 3e-3, "warmup": 0.0,
     },
     "tag": {
-        "batch_size": 16, "embedding": 100, "hidden": 100, "layers": 1, "dropout": 0.5, "lr": 2e-3, "warmup": 0.0,
+        "batch_size": 32, "embedding": 100, "hidden": 128, "layers": 1, "dropout": 0.5, "lr": 3e-3, "warmup": 0.0,
     },
 }  # fmt: skip
 
