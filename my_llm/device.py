@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -89,14 +89,28 @@ def matrix_path() -> str:
     return _matrix_path
 
 
-def matmul(a: "torch.Tensor", b: "torch.Tensor", plus: "torch.Tensor | None" = None) -> "torch.Tensor":
-    """a @ b (+ plus) for matrices outside of autograd, by the fastest exact path of this CPU."""
+def matmul(a: "torch.Tensor", b: "torch.Tensor") -> "torch.Tensor":
+    """a @ b for matrices outside of autograd, by the fastest exact path of this CPU."""
     import torch
 
     if _use_onednn and a.dtype == torch.float32 and a.device.type == "cpu":
-        product = torch.ops.mkldnn._linear_pointwise(a, b.t(), None, "none", [], "")
-        return product if plus is None else product.add_(plus)
-    return a @ b if plus is None else torch.addmm(plus, a, b)
+        return torch.ops.mkldnn._linear_pointwise(a, b.t(), None, "none", [], "")
+    return a @ b
+
+
+def right_factor(b: "torch.Tensor", rows: int) -> "Callable[[torch.Tensor], torch.Tensor]":
+    """a ↦ a @ b for many a with so many rows: b is packed once, in the order in which the processor will read it."""
+    import torch
+
+    if b.dtype != torch.float32 or b.device.type != "cpu" or not torch.backends.mkl.is_available():
+        b = b.contiguous()
+        return lambda a: a @ b
+    weight = b.t().contiguous()
+    if _use_onednn:
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
+        return lambda a: torch.ops.mkldnn._linear_pointwise(a, packed, None, "none", [], "")
+    packed = torch.ops.mkl._mkl_reorder_linear_weight(weight, rows)
+    return lambda a: torch.ops.mkl._mkl_linear(a, packed, weight, None, rows)
 
 
 def _compiled_shim() -> Path:

@@ -13,7 +13,6 @@ median time of torch.nn divided by the median of ours. Explained in docs/en/stag
 """
 
 import os
-import statistics
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -110,12 +109,11 @@ def print_costs(config: CompareConfig) -> None:
         f"\n{'':6}" + f"{'ms':>8}{'speed':>8}{'MiB':>7}  " * 2 + f"{'ms':>8}{'MiB':>7}"
     )
     for cell in NUMPY_CELLS:
-        costs, line = race(cell, **size), f"{cell:6}"
-        seconds = {name: statistics.median(cost.seconds) for name, cost in costs.items()}
-        for name, cost in costs.items():
-            speed = "" if name == "official" else f"{seconds['official'] / seconds[name]:8.2f}"
+        line = f"{cell:6}"
+        for name, cost in race(cell, **size).items():
+            speed = "" if name == "official" else f"{cost.speed:8.2f}"
             memory = "–" if cost.mebibytes is None else f"{cost.mebibytes:.0f}"
-            line += f"{seconds[name] * 1e3:8.1f}{speed}{memory:>7}  "
+            line += f"{cost.seconds * 1e3:8.1f}{speed}{memory:>7}  "
         print(line.rstrip(), flush=True)
 
 

@@ -1,6 +1,7 @@
 """What forward and backward of the three tellings cost: seconds and memory, side by side; for compare.py and lab/."""
 
 import ctypes
+import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,14 +15,18 @@ TELLINGS = ("by hand", "from scratch", "official")
 
 
 class Cost(NamedTuple):
-    """Seconds of every turn, forward and backward, and the most memory it took, in MiB; None where nobody tells."""
+    """Forward and backward: seconds, speed relative to torch.nn in the same turns, most memory in MiB if known."""
 
-    seconds: list[float]
+    seconds: float
+    speed: float
     mebibytes: float | None
 
 
 def race(cell: str, *, batch_size: int, length: int, hidden: int, repeats: int, seed: int) -> dict[str, Cost]:
-    """Two layers, told three times; they take turns, so that whatever else the machine does slows all of them."""
+    """Two layers, told three times; two take turns, so that whatever else the machine does slows both of them.
+
+    By hand comes last: NumPy's large arrays leave the allocator with pages in hand that nobody else would have.
+    """
     torch.manual_seed(seed)
     scratch = Recurrent(hidden, hidden, cell=cell, layers=2)
     theirs, levels = official(scratch), to_levels(scratch)
@@ -37,14 +42,18 @@ def race(cell: str, *, batch_size: int, length: int, hidden: int, repeats: int, 
         model(x.clone().requires_grad_())[0].backward(grad)
 
     calls = dict(zip(TELLINGS, (by_hand, lambda: with_torch(scratch), lambda: with_torch(theirs)), strict=True))
-    memory = {name: peak_memory(call) for name, call in calls.items()}  # and a first turn that does not count
-    seconds = {name: [] for name in calls}
-    for _ in range(repeats):
-        for name, call in calls.items():
-            started = time.perf_counter()
-            call()
-            seconds[name].append(time.perf_counter() - started)
-    return {name: Cost(seconds[name], memory[name]) for name in calls}
+    costs = {}
+    for name in reversed(TELLINGS):
+        memory = peak_memory(calls[name])  # and a first turn that does not count
+        seconds = {turn: [] for turn in (name, "official")}
+        for _ in range(repeats):
+            for turn, taken in seconds.items():
+                started = time.perf_counter()
+                calls[turn]()
+                taken.append(time.perf_counter() - started)
+        ratios = (theirs / own for own, theirs in zip(seconds[name], seconds["official"], strict=True))
+        costs[name] = Cost(statistics.median(seconds[name]), statistics.median(ratios), memory)
+    return {name: costs[name] for name in TELLINGS}
 
 
 def peak_memory(call: Callable[[], None]) -> float | None:

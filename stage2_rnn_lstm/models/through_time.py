@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from my_llm.device import matmul
+from my_llm.device import matmul, right_factor
 
 
 class LSTMThroughTime(torch.autograd.Function):
@@ -30,14 +30,14 @@ class LSTMThroughTime(torch.autograd.Function):
         """All steps; keeps the gates after their bend, and the states."""
         (steps, batch, _), hidden = x.shape, h0.shape[1]
         dtype = product_dtype(x)
-        inputs, w_ih, w_hh = x.flatten(0, 1).to(dtype), weight_ih.to(dtype).t(), weight_hh.to(dtype).t().contiguous()
-        gates = matmul(inputs, w_ih, bias.to(dtype)).to(x.dtype).view(steps, batch, 4 * hidden)
+        a_x = matmul(x.flatten(0, 1).to(dtype), weight_ih.to(dtype).t()).to(x.dtype).add_(bias)  # (T·B, 4H)
+        gates, times_w_hh = a_x.view(steps, batch, 4 * hidden), right_factor(weight_hh.to(dtype).t(), batch)
         h, c = x.new_empty(steps + 1, batch, hidden), x.new_empty(steps + 1, batch, hidden)
         h[0], c[0] = h0, c0
         for t, gate in enumerate(gates.unbind(0)):
-            a = matmul(h[t].to(dtype), w_hh, gate.to(dtype))  # (B, 4H)
-            torch.sigmoid(a[:, : 3 * hidden], out=gate[:, : 3 * hidden])
-            torch.tanh(a[:, 3 * hidden :], out=gate[:, 3 * hidden :])
+            gate.add_(times_w_hh(h[t].to(dtype)))  # (B, 4H)
+            gate[:, : 3 * hidden].sigmoid_()
+            gate[:, 3 * hidden :].tanh_()
             i, f, o, g = gate.chunk(4, dim=1)
             torch.mul(f, c[t], out=c[t + 1]).addcmul_(i, g)  # c_t = f c_{t-1} + i g
             torch.tanh(c[t + 1], out=h[t + 1]).mul_(o)  # h_t = o tanh(c_t)
@@ -53,7 +53,7 @@ class LSTMThroughTime(torch.autograd.Function):
         dh_out, dc_out = grad_outputs  # None where the loss does not look at it
         x, weight_ih, weight_hh, gates, h, c = ctx.saved_tensors
         dh, dc = torch.zeros_like(h[0]), torch.zeros_like(c[0])
-        w_hh, one = weight_hh.to(ctx.dtype), x.new_ones(())
+        times_w_hh, one = right_factor(weight_hh.to(ctx.dtype), len(dh)), x.new_ones(())
         for t in range(len(x) - 1, -1, -1):
             dh = dh if dh_out is None else dh + dh_out[t]
             dc = dc if dc_out is None else dc + dc_out[t]
@@ -66,7 +66,7 @@ class LSTMThroughTime(torch.autograd.Function):
             for gate, d in ((i, di), (f, df), (o, do)):
                 torch.mul(d, torch.addcmul(gate, gate, gate, value=-1), out=gate)  # da = d σ'
             torch.mul(dg, torch.addcmul(one, g, g, value=-1), out=g)  # da = dg tanh'
-            dh = matmul(gates[t].to(ctx.dtype), w_hh).to(x.dtype)  # (B, H)
+            dh = times_w_hh(gates[t].to(ctx.dtype)).to(x.dtype)  # (B, H)
         da = gates.flatten(0, 1)  # (T·B, 4H)
         low = da.to(ctx.dtype)
         inputs, before = x.flatten(0, 1).to(ctx.dtype), h[:-1].flatten(0, 1).to(ctx.dtype)

@@ -95,8 +95,8 @@ def _draw_hidden_size(rows: Sequence[Row]) -> None:
         for at, height, width in zip(x, nats, WIDTHS):
             chart.annotate(str(width), (at, height), (4, 5), textcoords="offset points", fontsize=8)
         chart.set(xscale="log", xlabel=xlabel)
-    charts[0].set_xticks(WIDTHS, [str(width) for width in WIDTHS])
-    charts[0].minorticks_off()
+        chart.set_xticks(x, [f"{at:.3g}" for at in x])
+        chart.minorticks_off()
     charts[0].set_ylabel("validation loss (nats per character)")
     save(figure, "hidden_size")
 
@@ -107,7 +107,7 @@ def _draw_hidden_size(rows: Sequence[Row]) -> None:
 def layers(config: StudyConfig) -> None:
     """With so many parameters: one wide layer, or several narrow ones?"""
     started = time.perf_counter()
-    text, steps = load_characters(config), steps_of(config, 400)
+    text, steps = load_characters(config), steps_of(config, 800)
     budget = parameters_of(new_language_model(text, 0, hidden=WIDE))
     rows: list[Row] = []
     for depth in (1, 2, 3):

@@ -39,7 +39,7 @@ from stage2_rnn_lstm.studies.trials import warm_up
 Row = dict[str, Any]
 HIDDEN = 128
 STEP = 2048  # characters that an optimiser step reads
-LENGTHS = (8, 16, 32, 64, 128, 256)
+LENGTHS = (2, 4, 8, 16, 32, 64, 128, 256)
 
 
 def fresh_loss(model: nn.Module, window: Window) -> Loss:
@@ -74,7 +74,7 @@ def train_windows(
 def truncation(config: StudyConfig) -> None:
     """How far back must the gradient reach, and what is a state worth that is carried from window to window?"""
     started = time.perf_counter()
-    text, steps = load_characters(config), steps_of(config, 500)
+    text, steps = load_characters(config), steps_of(config, 800)
     rows: list[Row] = []
     warm_up()
     for state in ("carried", "zero"):
@@ -86,7 +86,7 @@ def truncation(config: StudyConfig) -> None:
             rows.append({**row, "cpu_seconds": round(statistics.fmean(seconds for _, seconds in trained), 2)})
     _draw_truncation(rows)
     carried, zero = rows[: len(LENGTHS)], rows[len(LENGTHS) :]
-    best = min(carried, key=lambda row: row["nats"])
+    best, other = min(zip(carried, zero, strict=True), key=lambda pair: pair[0]["nats"])  # of the same length
     finish(
         config,
         "truncation",
@@ -98,9 +98,10 @@ def truncation(config: StudyConfig) -> None:
             "cpu_seconds": "s",
         },
         rows=rows,
-        seen=f"with a carried state windows of {best['length']} steps are best ({best['nats']:.3f} nats), windows of "
-        f"{LENGTHS[0]} lose {carried[0]['nats'] - best['nats']:.3f}; without it windows of {LENGTHS[0]} lose "
-        f"{zero[0]['nats'] - best['nats']:.3f}, of {LENGTHS[-1]} {zero[-1]['nats'] - best['nats']:+.3f}",
+        seen=f"with a carried state windows of {LENGTHS[0]} steps reach {carried[0]['nats']:.3f} nats, of "
+        f"{LENGTHS[-1]} {carried[-1]['nats']:.3f}, the best ({best['length']}) {best['nats']:.3f}; from zeros windows "
+        f"of {LENGTHS[0]} reach {zero[0]['nats']:.3f}, of {best['length']} {other['nats']:.3f} (read in such windows "
+        f"{other['windows']:.3f}), of {LENGTHS[-1]} {zero[-1]['nats']:.3f}",
         started=started,
         corpus=text.corpus,
     )

@@ -86,7 +86,7 @@ LAYOUTS = {
 @pytest.mark.parametrize("shape", [(2, 3, 5), (1, 1, 1), (1, 7, 11), (13, 1, 2)])
 @pytest.mark.parametrize("layout_a", LAYOUTS)
 @pytest.mark.parametrize("layout_b", LAYOUTS)
-def test_matmul_multiplies_and_adds(
+def test_matmul_and_a_packed_factor_multiply(
     onednn: bool, shape: tuple[int, int, int], layout_a: str, layout_b: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(device, "_use_onednn", onednn)
@@ -97,11 +97,10 @@ def test_matmul_multiplies_and_adds(
         b = LAYOUTS[layout_b](torch.randn(inner, columns).to(dtype))
         expected = a.double() @ b.double()
         torch.testing.assert_close(device.matmul(a, b).double(), expected, rtol=0, atol=tolerance)
-        for plus in (torch.randn(columns).to(dtype), torch.randn(rows, columns).to(dtype)):
-            before = plus.clone()
-            result = device.matmul(a, b, plus)
-            assert result.dtype == dtype and torch.equal(plus, before)
-            torch.testing.assert_close(result.double(), expected + plus.double(), rtol=0, atol=tolerance)
+        packed = device.right_factor(b, rows)
+        for product in (packed(a), packed(a.clone())):
+            assert product.dtype == dtype
+            torch.testing.assert_close(product.double(), expected, rtol=0, atol=tolerance)
 
 
 def test_onednn_is_used_where_it_was_chosen(monkeypatch: pytest.MonkeyPatch):
@@ -113,8 +112,12 @@ def test_onednn_is_used_where_it_was_chosen(monkeypatch: pytest.MonkeyPatch):
     for chosen in (False, True):
         monkeypatch.setattr(device, "_use_onednn", chosen)
         assert torch.equal(device.matmul(a.double(), a.double()), 2 * a.double())
+        assert torch.equal(device.right_factor(a.double(), 2)(a.double()), 2 * a.double())
         if chosen:
             with pytest.raises(AssertionError, match="oneDNN"):
                 device.matmul(a, a)
+            with pytest.raises(AssertionError, match="oneDNN"):
+                device.right_factor(a, 2)(a)
         else:
             assert torch.equal(device.matmul(a, a), 2 * a)
+            assert torch.equal(device.right_factor(a, 2)(a), 2 * a)

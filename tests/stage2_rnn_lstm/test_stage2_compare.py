@@ -83,7 +83,7 @@ def test_peak_memory_is_the_most_that_was_held_at_once():
 def test_costs_are_measured_for_all_three():
     found = costs.race("gru", batch_size=2, length=3, hidden=5, repeats=2, seed=0)
     assert tuple(found) == compare.TELLINGS
-    assert all(len(cost.seconds) == 2 and min(cost.seconds) > 0 for cost in found.values())
+    assert all(cost.seconds > 0 and cost.speed > 0 for cost in found.values())
 
 
 def test_no_steps_is_a_users_mistake(capsys):

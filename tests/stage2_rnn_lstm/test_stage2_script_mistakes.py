@@ -103,7 +103,7 @@ def test_a_text_too_short_to_score_is_said(
 def test_what_none_stands_for_depends_on_the_task():
     assert with_defaults(TrainConfig()).hidden == 512
     tagger = with_defaults(TrainConfig(task="tag", lr=0.5))
-    assert (tagger.hidden, tagger.lr, tagger.dropout) == (100, 0.5, 0.5)
+    assert (tagger.hidden, tagger.lr, tagger.dropout) == (128, 0.5, 0.5)
     assert all(value is not None for name, value in vars(tagger).items() if name not in ("config", "resume"))
 
 
