@@ -14,13 +14,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from my_llm import checkpoint, metrics
+from my_llm.data.batches import LengthBatches, chunks_by_length, pad
 from my_llm.data.corpora.classification import Example, TextClassification
 from my_llm.device import Precision, autocast, resolve_precision
 from my_llm.text import UNK, WordTokenizer, tokenizer_from_state
 from my_llm.training import Loss
 from stage1_mlp.models import cross_entropy
-from stage2_rnn_lstm.labelling import LengthBatches, Prepared, chunks_by_length, pad
 from stage2_rnn_lstm.models import SequenceClassifier, SequenceClassifierConfig
+from stage2_rnn_lstm.prepared import Prepared
 
 KIND = "stage2_rnn_lstm/classifier"
 MAX_WORDS = 400  # of a text, first and last half together

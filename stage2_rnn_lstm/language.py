@@ -19,8 +19,8 @@ from my_llm.errors import DataError
 from my_llm.text import TOKENIZERS, UNK, Tokenizer, save_vocabulary
 from my_llm.training import Loss
 from stage2_rnn_lstm.data import Streams, Window, side_by_side
-from stage2_rnn_lstm.labelling import Prepared
 from stage2_rnn_lstm.models import NGramModel, detached
+from stage2_rnn_lstm.prepared import Prepared
 from stage2_rnn_lstm.writer import KIND, NGRAM_KIND, Model, Writer, build, parts_of
 
 __all__ = [

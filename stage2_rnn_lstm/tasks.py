@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from my_llm.data.catalog import load, load_tags, load_text
 from my_llm.device import rank, world
 from stage2_rnn_lstm import classifying, language, tagging
-from stage2_rnn_lstm.labelling import Prepared
+from stage2_rnn_lstm.prepared import Prepared
 
 
 class Task(NamedTuple):

@@ -4,12 +4,21 @@ That is what makes an exact resume a number instead of a replay: a run that was 
 1,234, and no example is lost or seen twice. The same function splits a batch over the ranks of a distributed run.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int
 
 from my_llm.errors import ConfigError
+from my_llm.text import PAD
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BLUR = 0.25  # a sequence may count as up to so much longer than it is
+CHUNK = 64  # sequences at a time where nothing is learnt
 
 
 def batches_per_epoch(size: int, batch_size: int) -> int:
@@ -65,3 +74,68 @@ def batch_indices(
     epoch, position = divmod(index, per_epoch)
     batch = permutation(size, seed, epoch)[position * batch_size : (position + 1) * batch_size]
     return batch[rank::world]
+
+
+# --- sequences of unequal length --------------------------------------------------------------------------------------
+#
+# A batch is as long as its longest sequence, and what stands beside the shorter ones is padding, computed for nothing.
+# So sequences of similar length go together. Which ones is drawn anew for every epoch, and the batches come in random
+# order: the lengths are blurred before sorting, so that the neighbours differ each time.
+
+
+def by_length(lengths: Int[np.ndarray, "N"], batches: int, seed: int, epoch: int) -> list[Int[np.ndarray, "B"]]:
+    """All sequences, in `batches` batches of similar length and nearly equal size, in random order."""
+    random = np.random.default_rng((seed, epoch))
+    blurred = (lengths + 2) * random.uniform(1, 1 + BLUR, size=len(lengths))
+    together = np.array_split(np.argsort(blurred, kind="stable"), batches)
+    return [together[number] for number in random.permutation(batches)]
+
+
+class LengthBatches:
+    """Batch number i as the numbers of its sequences: a pure function of (i, lengths, batch_size, seed, rank, world).
+
+    Every epoch holds every sequence once. Of a batch, rank r takes the items r, r + world, …
+
+    Args:
+        lengths: The length of each sequence.
+        batch_size: Most sequences in a batch, over all ranks.
+        seed: Another seed is another order.
+        rank: This process, 0 to world - 1.
+        world: Number of processes.
+
+    Raises:
+        ConfigError: no sequence, or too few to give every process a part of every batch.
+    """
+
+    def __init__(self, lengths: Sequence[int], *, batch_size: int, seed: int, rank: int = 0, world: int = 1):
+        self.lengths, self.seed, self.rank, self.world = np.asarray(lengths), seed, rank, world
+        self.per_epoch = batches_per_epoch(len(lengths), batch_size)
+        smallest = len(lengths) // self.per_epoch
+        if not 0 <= rank < world <= smallest:
+            raise ConfigError(
+                "too many processes for the batch",
+                got=f"rank {rank}, world {world}",
+                valid=f"at most {smallest} processes",
+            )
+        self.drawn = -1, []  # the newest epoch and its batches
+
+    def __call__(self, index: int) -> list[int]:
+        epoch, position = divmod(index, self.per_epoch)
+        if self.drawn[0] != epoch:
+            self.drawn = epoch, by_length(self.lengths, self.per_epoch, self.seed, epoch)
+        return self.drawn[1][position][self.rank :: self.world].tolist()
+
+
+def chunks_by_length(lengths: Sequence[int]) -> list[list[int]]:
+    """The numbers of all sequences, those of similar length together, in parts that fit any memory."""
+    order = np.argsort(np.asarray(lengths), kind="stable").tolist()
+    return [order[start : start + CHUNK] for start in range(0, len(order), CHUNK)]
+
+
+def pad(sequences: "Sequence[Tensor]") -> "tuple[Tensor, Tensor]":
+    """Sequences (T_b, …) one upon the other, (B, T, …), with <pad> (0) after the shorter ones; and their lengths."""
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+
+    lengths = torch.tensor([len(sequence) for sequence in sequences])
+    return pad_sequence(list(sequences), batch_first=True, padding_value=PAD), lengths
