@@ -41,8 +41,9 @@ def race(cell: str, *, batch_size: int, length: int, hidden: int, repeats: int, 
         model.zero_grad()
         model(x.clone().requires_grad_())[0].backward(grad)
 
-    calls = dict(zip(TELLINGS, (by_hand, lambda: with_torch(scratch), lambda: with_torch(theirs)), strict=True))
-    costs = {}
+    told = (by_hand, lambda: with_torch(scratch), lambda: with_torch(theirs))
+    calls: dict[str, Callable[[], None]] = dict(zip(TELLINGS, told, strict=True))
+    costs: dict[str, Cost] = {}
     for name in reversed(TELLINGS):
         memory = peak_memory(calls[name])  # and a first turn that does not count
         seconds = {turn: [] for turn in (name, "official")}

@@ -14,13 +14,16 @@ from my_llm.cli import TrainingConfig, command_line, main, to_plain
 
 DEFAULTS = {  # what None stands for
     "language_model": {
-        "batch_size": 32, "embedding": 64, "hidden": 512, "layers": 1, "dropout": 0.1, "lr": 4e-3, "warmup": 0.02,
+        "epochs": 15, "batch_size": 32, "embedding": 64, "hidden": 512, "layers": 1, "dropout": 0.1, "lr": 4e-3,
+        "warmup": 0.02,
     },
     "classify": {
-        "batch_size": 32, "embedding": 100, "hidden": 64, "layers": 1, "dropout": 0.5, "lr": 3e-3, "warmup": 0.0,
+        "epochs": 6, "batch_size": 32, "embedding": 100, "hidden": 64, "layers": 1, "dropout": 0.5, "lr": 3e-3,
+        "warmup": 0.0,
     },
     "tag": {
-        "batch_size": 32, "embedding": 100, "hidden": 128, "layers": 1, "dropout": 0.5, "lr": 3e-3, "warmup": 0.0,
+        "epochs": 12, "batch_size": 32, "embedding": 100, "hidden": 128, "layers": 1, "dropout": 0.5, "lr": 3e-3,
+        "warmup": 0.0,
     },
 }  # fmt: skip
 
@@ -40,10 +43,10 @@ class TrainConfig(TrainingConfig):
     dataset: str = "auto"
     """corpus: tiny_shakespeare, shakespeare, three_kingdoms, python_library to write; those of stage 1 to sort;
     conll2002, conll2002_nl, python_names to tag; auto: the best that is reachable"""
-    epochs: int = 15
-    """passes over the training part"""
+    epochs: int | None = None
+    """passes over the training part; None, here and below: what suits the task"""
     batch_size: int | None = None
-    """streams, texts or sentences per optimiser step; None, here and below: what suits the task"""
+    """streams, texts or sentences per optimiser step"""
     length: int = 64
     """tokens of a stream per step: so far back reaches a gradient"""
     max_words: int = 10_000
@@ -129,7 +132,7 @@ def train(config: TrainConfig) -> None:
 
     with Run.open("stage2_rnn_lstm", config, publish=published_name) as run:
         config = run.config
-        assert config.lr is not None and config.warmup is not None, "with_defaults has filled them in"
+        assert config.lr is not None and config.warmup is not None and config.epochs is not None  # with_defaults
         device = set_up(config.device, config.threads, config.seed)
         task = TASKS[config.task]
         with first_process_first():
