@@ -215,13 +215,14 @@ def heading(key: str, unit: str, chinese: bool) -> str:
 
 
 def cell(row: dict[str, Any], key: str, units: dict[str, str], chinese: bool) -> str:
-    """A value, with its spread where the table has one."""
+    """A value, with its spread where the table has one, and its unit where every row has another."""
     if key in ("task", "metric"):
         return word(row[key], chinese)
     if isinstance(row.get(key), str):
         return value_word(row[key], chinese)
-    spread = row.get(spread_of(key, units))
-    return formatted(row.get(key), units[key]) + (f" ± {formatted(spread, units[key])}" if spread else "")
+    spread, own = row.get(spread_of(key, units)), row.get("unit", "") if key == "score" and not units[key] else ""
+    text = formatted(row.get(key), units[key] or own) + (f" ± {formatted(spread, units[key] or own)}" if spread else "")
+    return f"{text} {unit_word(own, chinese)}".rstrip()
 
 
 def with_unit(value: Value, unit: str, chinese: bool) -> str:

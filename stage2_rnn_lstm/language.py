@@ -4,6 +4,7 @@ A score needs its unit. Nats per character and nats per word do not compare; bit
 no word is unknown: <unk> is easier to guess than the word that it stands for.
 """
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -175,10 +176,12 @@ def count_ngrams(corpus: LanguageText, config: Any) -> tuple[dict[str, Any], dic
     """Count the training part: the content of a checkpoint, and the scores on the validation part."""
     tokenizer = tokenizer_for(corpus, config.vocab_type, config.max_words)
     tokens, held_out = (tokens_of(tokenizer, getattr(corpus, part), part) for part in ("train", "validation"))
+    started = time.perf_counter()
     model = NGramModel.fit(tokens, tokenizer.vocab_size, config.order)
+    seconds = time.perf_counter() - started
     scores = scores_of(loss_of(model, held_out), corpus.validation, held_out)
     data = {"name": corpus.name, "sha256": corpus.sha256, "source": corpus.source}
-    progress = {"step": 0, "best": {"step": 0, "scores": scores}, "seconds": 0.0}
+    progress = {"step": 0, "best": {"step": 0, "scores": scores}, "seconds": seconds}
     return {"kind": NGRAM_KIND, "data": data, "progress": progress, **parts_of(model, "ngram", tokenizer)}, scores
 
 
