@@ -50,7 +50,7 @@ class Milestone(NamedTuple):
 FINAL = ["--final"]  # a tenth of two thousand texts is too few to choose an epoch by: learn from all, keep the last
 SPLITS = 10  # and four hundred test texts are few, too: the score of one split is a matter of luck
 NATS = Metric("loss per character", "mean_loss", "nats")
-PER_WORD = Metric("perplexity per word", "perplexity")
+PER_WORD = Metric("perplexity per word or mark", "perplexity")
 ENTITY_F1 = Metric("entity F1", "f1", "%")
 SHAKESPEARE = ["--dataset", "tiny_shakespeare"]
 WORDS = [*SHAKESPEARE, "--vocab_type", "word"]
@@ -164,7 +164,9 @@ def one_run(stage: str, milestone: Milestone, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
         report = Path(place) / "report.json"
         script("evaluate.py", stage, "--model_path", model, "--report", report)
-        return {**json.loads(report.read_text(encoding="utf-8")), "learnt_from": summary.get("examples")}
+        scores = json.loads(report.read_text(encoding="utf-8"))
+        seconds = summary.get("seconds", scores["train_seconds"])  # of the whole run, not up to its best model
+        return {**scores, "train_seconds": seconds, "examples": summary.get("examples")}
 
 
 def script(name: str, stage: str, *arguments: object) -> None:
@@ -178,7 +180,7 @@ def script(name: str, stage: str, *arguments: object) -> None:
 def row_of(milestone: Milestone, runs: list[dict[str, Any]]) -> dict[str, Any]:
     """The mean over the seeds, and the standard deviation of the score."""
     scores = [milestone.metric.of(run) for run in runs]
-    learnt_from = runs[0]["learnt_from"]
+    learnt_from = runs[0]["examples"]
     digits = 2 if milestone.metric.unit == "%" else 4
     row: dict[str, Any] = {
         "case": milestone.case,

@@ -136,7 +136,7 @@ CHINESE: dict[str, str] = {
     "unit": "单位",
     "tagging": "序列标注",
     "loss per character": "每字符损失",
-    "perplexity per word": "每词困惑度",
+    "perplexity per word or mark": "每词或标点困惑度",
     "entity F1": "实体 F1",
     "memory_mib": "内存",
     "speed_of_official": "相对官方的速度",

@@ -16,7 +16,7 @@ import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,19 @@ def _first_line(payload: bytes | memoryview) -> bytes:
 
 
 LINE_LENGTH = len(_first_line(b""))
+
+
+@runtime_checkable
+class Carried(Protocol):
+    """What a training carries from step to step besides weights and optimiser."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data and tensors."""
+        ...
+
+    def load_state_dict(self, content: dict[str, Any]) -> None:
+        """Continue from `state_dict`."""
+        ...
 
 
 def save(path: Path, content: Content) -> None:

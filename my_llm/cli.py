@@ -234,8 +234,10 @@ def resumed_config(folder: Path, config: Training) -> Training:
     """The run's own configuration; a flag given beside --resume must not contradict it."""
     saved = dataclasses.replace(parse(type(config), ["--config", str(folder / "config.toml")]), config=None)
     default = type(config)()
+    typed = {word.split("=")[0].lstrip("-").removeprefix("no_") for word in sys.argv[1:] if word.startswith("--")}
     for name, value in vars(config).items():
-        if name not in MAY_CHANGE_ON_RESUME and value not in (getattr(default, name), getattr(saved, name)):
+        same = {getattr(saved, name), *(() if name in typed else (getattr(default, name),))}
+        if name not in MAY_CHANGE_ON_RESUME and value not in same:
             raise ConfigError(f"--{name} cannot change on resume", got=value, valid=str(getattr(saved, name)))
     changed = {name: getattr(config, name) for name in ("device", "threads")}
     return dataclasses.replace(saved, **{n: value for n, value in changed.items() if value != getattr(default, n)})

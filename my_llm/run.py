@@ -15,13 +15,14 @@ the resumed run has no gap and no double line. The directory of an earlier run i
 
 import contextlib
 import json
+import math
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import nn
@@ -37,19 +38,6 @@ from my_llm.progress import Progress
 from my_llm.training import Step
 
 C = TypeVar("C", bound=TrainingConfig)
-
-
-@runtime_checkable
-class Carried(Protocol):
-    """What a training carries from step to step besides weights and optimiser."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Plain data and tensors."""
-        ...
-
-    def load_state_dict(self, content: dict[str, Any]) -> None:
-        """Continue from `state_dict`."""
-        ...
 
 
 class Stopped(KeyboardInterrupt):
@@ -122,7 +110,7 @@ class Run(Generic[C]):
         kind: str,
         max_steps: int,
         data: Mapping[str, str],
-        carried: Carried | None = None,
+        carried: checkpoint.Carried | None = None,
         **parts: Any,
     ) -> int:
         """Say what a checkpoint of this run consists of, restore it when resuming, and return the first step to take.
@@ -194,9 +182,15 @@ class Run(Generic[C]):
     def log_scores(
         self, step: Step, scores: Mapping[str, float], *, best: str | None, lower_is_better: bool = False
     ) -> None:
-        """Write an evaluation's line; remember whether its score `best` is the best so far (None: the newest is)."""
+        """Write an evaluation's line; remember whether its score `best` is the best so far (None: the newest is).
+
+        Raises:
+            NotFiniteError: the score is NaN or infinite.
+        """
         self._write({"step": step.index, **scores})
         before, now = (self.best or {"scores": {}})["scores"].get(best), scores.get(best or "")
+        if now is not None and not math.isfinite(now):  # as the best it would be published and never be beaten
+            raise NotFiniteError(f"{best} is {now} after step {step.index + 1}; the last save stands; lower --lr")
         if before is None or now is None or (now < before if lower_is_better else now > before):
             self.best = {"step": step.index, "scores": dict(scores)}
             self._better = True

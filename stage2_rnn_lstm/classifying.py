@@ -133,6 +133,7 @@ def prepare(corpus: TextClassification, shape: Mapping[str, Any], order: Mapping
         lambda: sorter.scores(corpus.validation),
         sorter.parts(),
         f"{len(corpus.train):,} texts to learn from, {tokenizer.vocab_size:,} words",
+        len(corpus.train),
     )
 
 

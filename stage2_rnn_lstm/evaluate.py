@@ -94,12 +94,12 @@ def part_of(corpus: Any, split: str) -> tuple[str, Any]:
 
 def shared_facts(loaded: Mapping[str, Any], corpus: Any, split: str, parameters: int) -> Facts:
     """What is said of every model."""
-    settings = loaded["settings"]
+    settings, same = loaded["settings"], corpus.sha256 == loaded["data"]["sha256"]
     return {
         "model": settings["model_type"].upper().replace("NGRAM", "n-gram").replace("WAVENET", "WaveNet"),
         "parameters": parameters, "train_seconds": loaded["progress"]["seconds"], "settings": settings,
         "data": corpus.name, "source": corpus.source, "sha256": corpus.sha256, "split": split,
-        "same_text_as_trained": corpus.sha256 == loaded["data"]["sha256"], "learnt_from": split == "train",
+        "same_text_as_trained": same, "learnt_from": same and split == "train",
     }  # fmt: skip
 
 
@@ -112,7 +112,7 @@ def language_model(config: EvaluateConfig, device: "torch.device") -> Facts:
     """Perplexity, bits per byte, speed of writing."""
     from my_llm.data.catalog import load_text
     from my_llm.device import autocast
-    from stage2_rnn_lstm.language import loss_of, scores_of, tokens_of
+    from stage2_rnn_lstm.language import loss_of, predicted_bytes, scores_of, tokens_of
     from stage2_rnn_lstm.models import NGramModel
     from stage2_rnn_lstm.writer import Writer
 
@@ -129,10 +129,11 @@ def language_model(config: EvaluateConfig, device: "torch.device") -> Facts:
     started = time.perf_counter()
     written = "".join(writer.write("\n", length=ENOUGH, temperature=0.8, seed=config.seed))
     return {
-        "task": "language model", "unit": {"char": "character", "word": "word"}[writer.kind],
+        "task": "language model", "unit": {"char": "character", "word": "word or mark"}[writer.kind],
         **shared_facts(writer.facts, corpus, split, size), "n": loss.count,
         "vocabulary": writer.tokenizer.vocab_size,
-        "frequencies_alone": frequencies_alone(tokens), **scores_of(loss, text, tokens, "mean"),
+        "frequencies_alone": frequencies_alone(tokens),
+        **scores_of(loss, predicted_bytes(writer.tokenizer, text), tokens, "mean"),
         "scored_per_second": loss.count / seconds, "written_per_second": ENOUGH / (time.perf_counter() - started),
         "sample": written[:600],
     }  # fmt: skip
@@ -234,16 +235,17 @@ def show(facts: Facts, examples: int) -> None:
     console.print(Text(f"{facts['model']}, {facts['task']}: {facts['data']}, {facts['split']} part"))
     if facts["task"] == "language model":
         unit = facts["unit"]
-        console.print(f"{facts['n']:,} {unit}s predicted, {facts['parameters']:,} parameters")
+        units = "words and marks" if "word" in unit else f"{unit}s"
+        console.print(f"{facts['n']:,} {units} predicted, {facts['parameters']:,} parameters")
         console.print(f"loss           {facts['mean_loss']:.4f} nats per {unit}")
         console.print(f"perplexity     {facts['perplexity']:.3f} per {unit}")
         console.print(f"bits per byte  {facts['bits_per_byte']:.3f}")
         if facts.get("unknown"):
             share = 100 * facts["unknown"]
-            console.print(f"<unk>          {share:.2g} % of the {unit}s are unknown and predicted as <unk>: bits per "
+            console.print(f"<unk>          {share:.2g} % of the {units} are unknown and predicted as <unk>: bits per "
                           "byte are then too low")  # fmt: skip
         console.print(f"speed          reads {facts['scored_per_second']:,.0f}, writes "
-                      f"{facts['written_per_second']:,.0f} {unit}s a second")  # fmt: skip
+                      f"{facts['written_per_second']:,.0f} {units} a second")  # fmt: skip
         console.print(Text(f"\n{printable(facts['sample'])}") if examples else "")
     else:
         table = Table("class", title=f"{facts['n']:,} examples", title_justify="left")

@@ -30,8 +30,6 @@ Commands, as the flags of the same name: /length 500, /temperature 0.7, /top_k 4
 class GenerateConfig(BaseConfig):
     """Write text with stage 2's language model."""
 
-    threads: int = 1
-    """CPU threads: one token at a time is too little work for two; 0: one per core"""
     checkpoint: Path = Path("checkpoints/best_lstm_char.pt")
     """language model that train.py wrote, with its vocabulary inside"""
     vocab: Path | None = None
@@ -85,7 +83,7 @@ def compare_vocabulary(writer: "Writer", path: Path) -> None:
             f"--vocab {path} does not belong to the checkpoint",
             got=given_size,
             valid=own_size if own_size != given_size else f"{own_size}, others or in another order",
-            next_step="leave --vocab out: the checkpoint holds its own",
+            next_step="leave --vocab out: the checkpoint holds its own; the file beside it is that of the newest run",
         )
 
 
@@ -110,7 +108,7 @@ def converse(writer: "Writer", config: GenerateConfig) -> None:
     """Write a text for every line until /quit, Ctrl-D or the end of the pipe."""
     say(HELP)
     for line in lines():
-        if line in ("/quit", "/exit"):
+        if line.strip() in ("/quit", "/exit"):
             return
         try:
             if line.startswith("/"):

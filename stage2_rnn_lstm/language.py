@@ -17,7 +17,8 @@ from torch.nn.functional import cross_entropy
 from my_llm import metrics
 from my_llm.data.catalog import LanguageText
 from my_llm.errors import DataError
-from my_llm.text import TOKENIZERS, UNK, Tokenizer, save_vocabulary
+from my_llm.text import UNK, CharTokenizer, Tokenizer, WordTokenizer, save_vocabulary
+from my_llm.text.word import normalise
 from my_llm.training import Loss
 from stage2_rnn_lstm.data import Streams, Window, side_by_side
 from stage2_rnn_lstm.models import NGramModel, detached
@@ -25,8 +26,17 @@ from stage2_rnn_lstm.prepared import Prepared
 from stage2_rnn_lstm.writer import KIND, NGRAM_KIND, Model, Writer, build, parts_of
 
 __all__ = [
-    "KIND", "NGRAM_KIND", "CarriedLoss", "count_ngrams", "loss_of", "nats_of", "prepare", "publish_vocabulary",
-    "scores_of", "tokens_of",
+    "KIND",
+    "NGRAM_KIND",
+    "CarriedLoss",
+    "count_ngrams",
+    "loss_of",
+    "nats_of",
+    "predicted_bytes",
+    "prepare",
+    "publish_vocabulary",
+    "scores_of",
+    "tokens_of",
 ]  # fmt: skip
 
 SAMPLE = 200  # characters or words that the model writes on the way
@@ -76,7 +86,8 @@ def nats_of(model: nn.Module, tokens: Int[Tensor, "N"], streams: int = STREAMS, 
     training, device = model.training, next(model.parameters()).device
     model.eval()
     streams = max(1, min(streams, (len(tokens) - 1) // CHUNK))
-    inputs, targets, counts = side_by_side(tokens, streams, warm_up if streams > 1 else 0)
+    warm_up = max(warm_up, getattr(model, "receptive_field", 0)) if streams > 1 else 0  # a WaveNet's may be longer
+    inputs, targets, counts = side_by_side(tokens, streams, warm_up)
     total, state = torch.zeros((), dtype=torch.float64), None
     for start in range(0, inputs.shape[1], CHUNK):
         part = slice(start, start + CHUNK)
@@ -94,11 +105,17 @@ def loss_of(model: Model, tokens: Int[Tensor, "N"]) -> Loss:
     return nats_of(model, tokens)
 
 
-def scores_of(loss: Loss, text: str, tokens: Int[Tensor, "N"], name: str = "validation") -> dict[str, float]:
+def predicted_bytes(tokenizer: Tokenizer, text: str) -> int:
+    """UTF-8 bytes of the text as the model predicts it: one of words never sees indentation or double spaces."""
+    return len((normalise(text) if isinstance(tokenizer, WordTokenizer) else text).encode())
+
+
+def scores_of(loss: Loss, n_bytes: int, tokens: Int[Tensor, "N"], name: str = "validation") -> dict[str, float]:
     """Nats and perplexity per token, bits per byte of the text, and the share of unknown tokens where there are any.
 
     Args:
-        loss: The sum over all tokens of `text` but the first, from `nats_of`.
+        loss: The sum over all tokens of the text but the first, from `nats_of`.
+        n_bytes: Of that text, from `predicted_bytes`.
         name: Goes before _loss.
     """
     total = float(loss.total)
@@ -106,14 +123,16 @@ def scores_of(loss: Loss, text: str, tokens: Int[Tensor, "N"], name: str = "vali
     return {
         f"{name}_loss": total / loss.count,
         "perplexity": metrics.perplexity(total, loss.count),
-        "bits_per_byte": metrics.bits_per_byte(total, len(text.encode())),
+        "bits_per_byte": metrics.bits_per_byte(total, n_bytes),
         **({"unknown": unknown} if unknown else {}),
     }
 
 
 def tokenizer_for(corpus: LanguageText, vocab_type: str, max_words: int) -> Tokenizer:
     """All characters of the training part, or its most frequent words."""
-    return TOKENIZERS[vocab_type].train([corpus.train], max_size=max_words if vocab_type == "word" else None)
+    if vocab_type == "word":
+        return WordTokenizer.train([corpus.train], max_size=max_words)
+    return CharTokenizer.train([corpus.train])
 
 
 def tokens_of(tokenizer: Tokenizer, text: str, part: str) -> Int[Tensor, "N"]:
@@ -150,6 +169,7 @@ def prepare(corpus: LanguageText, config: Any, order: Mapping[str, int]) -> Prep
     model = build(config.model_type, model_config_of(config, tokenizer.vocab_size))
     streams = Streams(tokens, length=config.length, **order)
     loss = CarriedLoss()
+    n_bytes = predicted_bytes(tokenizer, corpus.validation)
     opening = corpus.validation[:PROMPT].rpartition("\n")[0] + "\n"  # a state as reading leaves it, at a line's start
 
     def sample() -> str:
@@ -164,7 +184,7 @@ def prepare(corpus: LanguageText, config: Any, order: Mapping[str, int]) -> Prep
         streams,
         streams.per_epoch,
         loss,
-        lambda: scores_of(nats_of(model, held_out), corpus.validation, held_out),
+        lambda: scores_of(nats_of(model, held_out), n_bytes, held_out),
         parts_of(model, config.model_type, tokenizer),
         size=f"{len(tokens):,} {config.vocab_type}s to learn from, {tokenizer.vocab_size:,} different ones",
         carried=loss,
@@ -179,7 +199,7 @@ def count_ngrams(corpus: LanguageText, config: Any) -> tuple[dict[str, Any], dic
     started = time.perf_counter()
     model = NGramModel.fit(tokens, tokenizer.vocab_size, config.order)
     seconds = time.perf_counter() - started
-    scores = scores_of(loss_of(model, held_out), corpus.validation, held_out)
+    scores = scores_of(loss_of(model, held_out), predicted_bytes(tokenizer, corpus.validation), held_out)
     data = {"name": corpus.name, "sha256": corpus.sha256, "source": corpus.source}
     progress = {"step": 0, "best": {"step": 0, "scores": scores}, "seconds": seconds}
     return {"kind": NGRAM_KIND, "data": data, "progress": progress, **parts_of(model, "ngram", tokenizer)}, scores

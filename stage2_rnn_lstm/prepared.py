@@ -18,5 +18,6 @@ class Prepared(NamedTuple):
     validate: Callable[[], dict[str, float]]  # scores of the model as it is now, on the validation part
     parts: Mapping[str, Any]  # what the checkpoint needs besides the weights
     size: str  # of what there is to learn from, in words
+    examples: int | None = None  # texts or sentences; a language model reads one long text
     carried: Any = None  # what a step leaves to the next one, see my_llm/run.py
     sample: Callable[[], str] | None = None  # a text that the model writes as it is now

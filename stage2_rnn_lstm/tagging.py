@@ -189,6 +189,7 @@ def prepare(corpus: Tagging, shape: Mapping[str, Any], order: Mapping[str, int])
         lambda: tagger.scores(corpus.validation),
         tagger.parts(),
         f"{len(sentences):,} sentences to learn from, {len(words):,} words",
+        len(sentences),
     )
 
 

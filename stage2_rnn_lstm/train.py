@@ -28,6 +28,13 @@ DEFAULTS = {  # what None stands for
 }  # fmt: skip
 
 WAVENET = {"hidden": 128, "layers": 2}  # 128 channels, two blocks of six layers
+OF_STEPS = ("epochs", "batch_size", "length", "embedding", "hidden", "layers", "dropout", "lr", "weight_decay",
+            "schedule", "warmup", "clip", "accumulate", "eval_every", "max_steps")  # fmt: skip
+UNUSED = {  # settings that a training does not have; giving one is a mistake that would go unnoticed
+    "ngram": OF_STEPS, "wavenet": ("embedding", "order"), "classify": ("vocab_type", "length", "max_words", "order"),
+    "tag": ("vocab_type", "length", "max_words", "order"), "rnn": ("order",), "lstm": ("order",), "gru": ("order",),
+    "char": ("max_words",),
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +65,7 @@ class TrainConfig(TrainingConfig):
     layers: int | None = None
     """recurrent layers; blocks of a wavenet"""
     dropout: float | None = None
-    """share of the values between layers that a training step leaves out"""
+    """share of the values before, between and after the layers that a training step leaves out"""
     tied: bool = False
     """let the embedding be the output weights as well"""
     order: int = 6
@@ -96,7 +103,7 @@ def with_defaults(config: TrainConfig) -> TrainConfig:
     """Put the task's numbers where nothing was given.
 
     Raises:
-        ConfigError: a model for language only, asked to do something else; --tied where nothing can be shared.
+        ConfigError: a model for language only, asked to do something else; a setting that the model or task has not.
     """
     from my_llm.errors import ConfigError
 
@@ -106,6 +113,10 @@ def with_defaults(config: TrainConfig) -> TrainConfig:
         )
     if config.tied and (config.task != "language_model" or config.model_type in ("wavenet", "ngram")):
         raise ConfigError("--tied is for recurrent language models", got=f"{config.task}, {config.model_type}")
+    for kind in (config.model_type, config.task, config.vocab_type):
+        for name in UNUSED.get(kind, ()):
+            if (value := getattr(config, name)) != getattr(TrainConfig, name):
+                raise ConfigError(f"--{name} means nothing to {kind}", got=value, next_step="leave it out")
     given = {name: value for name, value in vars(config).items() if value is not None}
     special = WAVENET if config.model_type == "wavenet" else {}
     return dataclasses.replace(config, **{**DEFAULTS[config.task], **special, **given})
@@ -174,8 +185,9 @@ def train(config: TrainConfig) -> None:
                 if rank() == 0:
                     task.publish(run.published, prepared.parts)  # now, as a stopped run's best model is published, too
             run.stop_if_asked(step)
-        run.finish({"parameters": parameters, "size": prepared.size})
+        run.finish({"parameters": parameters, "size": prepared.size, "examples": prepared.examples})
         if rank() == 0:
+            task.publish(run.published, prepared.parts)  # a run that was killed may not have come to it
             print(f"best model  {run.published}\nrun         {run.folder}")
             print("next        " + command_line(["python", "evaluate.py", "--model_path", run.published]))
 

@@ -150,12 +150,18 @@ class Writer:
 
     def unknown(self, prompt: str) -> list[str]:
         """The characters or words of the prompt that are not in the vocabulary, each once; <unk> is read for them."""
-        pairs = zip(CUT[self.kind](prompt), self.tokenizer.encode(prompt), strict=True)
+        pairs = zip(CUT[self.kind](prompt), self.encode(prompt), strict=True)
         return list(dict.fromkeys(piece for piece, number in pairs if number == UNK))
 
     def as_read(self, prompt: str) -> str:
         """The prompt as the model reads it: unknown characters as �; unknown words as <unk>, white space normalised."""
-        return self.tokenizer.decode(self.tokenizer.encode(prompt))
+        return self.tokenizer.decode(self.encode(prompt))
+
+    def encode(self, prompt: str) -> list[int]:
+        """The prompt's tokens. Of a word model a mark and the space after it are one token, also at the end."""
+        if self.kind == "word" and prompt.endswith(" "):
+            return self.tokenizer.encode(f"{prompt}a")[:-1]
+        return self.tokenizer.encode(prompt)
 
     def write(
         self,
@@ -184,7 +190,7 @@ class Writer:
         """
         generator = torch.Generator(self.device).manual_seed(seed)
         pick = partial(sample, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator)
-        numbers = self.tokenizer.encode(prompt) or self.tokenizer.encode("\n")
+        numbers = self.encode(prompt) or self.tokenizer.encode("\n")
         tokens = torch.tensor([numbers], device=self.device)  # (1, T)
         decode, before = self.tokenizer.decode, numbers[-1]
         for token in generate(self.step, tokens, max_new_tokens=length, choose=pick):

@@ -36,7 +36,7 @@ def rnn_step(a: Float[Tensor, "B H"], state: State, weight_hh: Float[Tensor, "H 
 def lstm_step(a: Float[Tensor, "B G"], state: State, weight_hh: Float[Tensor, "G H"]) -> State:
     """Forget a part of the memory, write a part of the candidate, show a part of the result; G = 4H."""
     h, c = state
-    gates, candidate = torch.addmm(a, h, weight_hh.t()).tensor_split([3 * h.shape[1]], dim=1)
+    gates, candidate = torch.addmm(a, h, weight_hh.t()).to(c.dtype).tensor_split([3 * h.shape[1]], dim=1)
     i, f, o = gates.sigmoid().chunk(3, dim=1)
     c = f * c + i * candidate.tanh()
     return o * c.tanh(), c

@@ -198,5 +198,6 @@ def to_levels(recurrent: Recurrent) -> list[list[Weights]]:
 
 def to_numpy(model: LanguageModel) -> NumpyLanguageModel:
     """The language model by hand with a copy of the weights of the one from scratch."""
+    assert not model.config.tied, "by hand, embedding and output weights are two matrices"
     arrays = {name: value.numpy().copy() for name, value in model.state_dict().items()}
     return NumpyLanguageModel(arrays, cell=model.config.cell)

@@ -47,7 +47,8 @@ def trained(home: Path, call: Call) -> Trained:
         path = home / "stage2_rnn_lstm" / "checkpoints" / f"best_{model_type}_{last}.pt"
         if not path.exists():
             flags = [*LANGUAGE, "--max_steps", 12] if task == "language_model" else [*SMALL, "--lr", 0.02]
-            flags += ["--dropout", 0, "--epochs", 6, "--dataset", DATASETS[task], "--run_name", path.stem]
+            flags = [] if model_type == "ngram" else [*flags, "--dropout", 0, "--epochs", 6]  # counts take no steps
+            flags += ["--dataset", DATASETS[task], "--run_name", path.stem]
             code, out, _ = call(train, *flags, "--task", task, "--model_type", model_type, "--vocab_type", vocab_type)
             assert code == 0 and f"evaluate.py --model_path {path}" in out
         return path

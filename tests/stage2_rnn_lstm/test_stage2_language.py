@@ -65,6 +65,9 @@ def test_streams_side_by_side_give_almost_the_same(kind: str):
         float(nats_of(model, tokens, streams, warm_up).total) for streams, warm_up in ((1, 0), (8, 64), (8, 0))
     )
     assert side_by_side == pytest.approx(exact, rel=1e-4)
+    if kind == "wavenet":  # its reach has an end, and is always read: nothing is approximate
+        assert side_by_side == pytest.approx(exact, rel=1e-9) and cold == side_by_side
+        return
     assert abs(side_by_side - exact) < abs(cold - exact) / 10  # what the warm-up is for
 
 
