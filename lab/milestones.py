@@ -71,7 +71,7 @@ MILESTONES: dict[str, list[Milestone]] = {
         Milestone(
             "ngram", "7-gram", LM, "Tiny Shakespeare", [*SHAKESPEARE, *COUNTING, "7"], 1, NATS, "best_ngram_char.pt"
         ),
-        Milestone("words", "LSTM", LM, "Tiny Shakespeare, words", WORDS, 3, PER_WORD),
+        Milestone("words", "LSTM", LM, "Tiny Shakespeare, words", WORDS, 1, PER_WORD),
         Milestone(
             "ngram_words", "3-gram", LM, "Tiny Shakespeare, words", [*WORDS, *COUNTING, "3"], 1, PER_WORD,
             "best_ngram_word.pt",

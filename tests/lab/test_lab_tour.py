@@ -130,7 +130,7 @@ def test_the_real_scripts_fit_the_report(
 def test_the_language_model_of_the_tour_writes_before_and_after(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
-    """Two steps on a text of 20,000 characters, scored and shown; a full tour takes 700 of the same kind."""
+    """Two steps on a text of 20,000 characters, scored and shown; a full tour takes 1,500 of the same kind."""
     (tmp_path / "tiny_shakespeare.txt").write_text("To be, or not to be; that is: the question.\n" * 455)
     monkeypatch.setenv("MY_LLM_DATA", str(tmp_path))
     train, evaluate = TOUR[1].commands

@@ -46,7 +46,9 @@ def trained(home: Path, call: Call) -> Trained:
         last = {"language_model": vocab_type, "classify": "classifier", "tag": "tagger"}[task]
         path = home / "stage2_rnn_lstm" / "checkpoints" / f"best_{model_type}_{last}.pt"
         if not path.exists():
-            flags = [*LANGUAGE, "--max_steps", 12] if task == "language_model" else [*SMALL, "--lr", 0.02]
+            flags = (
+                [*LANGUAGE, "--max_steps", 12] if task == "language_model" else [*SMALL, "--embedding", 8, "--lr", 0.02]
+            )
             flags = [] if model_type == "ngram" else [*flags, "--dropout", 0, "--epochs", 6]  # counts take no steps
             flags += ["--dataset", DATASETS[task], "--run_name", path.stem]
             code, out, _ = call(train, *flags, "--task", task, "--model_type", model_type, "--vocab_type", vocab_type)

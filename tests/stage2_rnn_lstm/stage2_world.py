@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stage2_rnn_lstm import evaluate
 
-SMALL = ["--batch_size", "4", "--embedding", "8", "--hidden", "12", "--threads", "1"]
+SMALL = ["--batch_size", "4", "--hidden", "12", "--threads", "1"]
 LANGUAGE = [*SMALL, "--length", "16", "--lr", "0.02", "--eval_every", "4"]
 DATASETS = {"language_model": "auto", "classify": "movie_reviews", "tag": "auto"}
 Call = Callable[..., tuple[int, str, list[str]]]  # script, flags → exit code, output, lines of errors

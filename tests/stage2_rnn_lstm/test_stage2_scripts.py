@@ -33,7 +33,7 @@ def test_every_language_model_learns_is_published_and_is_scored(
     for suffix in (".pkl", ".json"):
         assert load_vocabulary(path.with_name(f"{vocab_type}_vocabulary{suffix}")) == content["tokenizer"]
     facts = scored(call, path)
-    assert facts["unit"] == {"char": "character", "word": "word"}[vocab_type] and facts["split"] == "validation"
+    assert facts["unit"] == {"char": "character", "word": "word or mark"}[vocab_type] and facts["split"] == "validation"
     assert facts["perplexity"] == pytest.approx(math.exp(facts["mean_loss"]))
     nothing_learnt = math.log(facts["vocabulary"])
     assert facts["mean_loss"] == pytest.approx(content["progress"]["best"]["scores"]["validation_loss"], rel=1e-5)
@@ -97,7 +97,7 @@ def test_unknown_words_are_counted(tmp_path: Path, call: Call, monkeypatch: pyte
     code, out, _ = call(train, "--model_type", "ngram", "--vocab_type", "word", "--order", 2)
     assert code == 0 and "unknown 0.2" in out
     facts = scored(call, tmp_path / "stage2_rnn_lstm" / "checkpoints" / "best_ngram_word.pt")
-    assert facts["unknown"] == pytest.approx(0.2) and "20 % of the words are unknown" in facts["shown"]
+    assert facts["unknown"] == pytest.approx(0.2) and "20 % of the words and marks are unknown" in facts["shown"]
 
 
 def test_bf16_trains_and_scores(call: Call, home: Path, trained: Trained):
