@@ -4,17 +4,15 @@ The text goes to standard output as it is written, everything said about it to s
 holds text alone, and so does a pipe.
 """
 
-import contextlib
 import dataclasses
 import math
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from my_llm.cli import BaseConfig, main, parse, printable
+from my_llm.cli import BaseConfig, main, parse
 from my_llm.errors import CheckpointError, ConfigError, choose
+from my_llm.terminal import lines, put, say
 
 if TYPE_CHECKING:
     from stage2_rnn_lstm.writer import Writer
@@ -140,31 +138,6 @@ def command(line: str, config: GenerateConfig) -> GenerateConfig:
             config = dataclasses.replace(config, **{name: getattr(changed, name)})
     say("   ".join(f"{name} {getattr(config, name)}" for name in SETTINGS))
     return config
-
-
-def lines() -> Iterator[str]:
-    """What the person types, with history and editing where the system has them, or what the pipe holds."""
-    if not sys.stdin.isatty():
-        yield from (line.rstrip("\r\n") for line in sys.stdin)
-        return
-    with contextlib.suppress(ImportError):
-        import readline  # noqa: F401  # input() uses it
-    while True:
-        try:
-            yield input("> " if sys.stdout.isatty() else "")
-        except (EOFError, KeyboardInterrupt):
-            say("")
-            return
-
-
-def put(text: str) -> None:
-    """Text of the model, at once."""
-    print(printable(text), end="", flush=True)
-
-
-def say(line: str) -> None:
-    """About the text, not of it."""
-    print(printable(line), file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
