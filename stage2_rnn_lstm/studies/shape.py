@@ -37,7 +37,7 @@ STEP = 2048  # characters that an optimiser step reads
 WIDTHS = (32, 64, 128, 256, 512)
 WIDE = 192  # one layer of so many units is the budget that several layers share
 RATES = (0.005, 0.015, 0.04)
-FEW, HIDDEN = 100_000, 128  # so few characters that two layers of so many units can learn them by heart
+FEW, HIDDEN = 30_000, 128  # so few characters that two layers of so many units can learn them by heart
 COLUMNS = {"rate": "", "nats": "nats", "nats_sd": "nats", "cpu_seconds": "s", "parameters": ""}
 
 
