@@ -90,8 +90,9 @@ def texts(metrics: list[dict[str, Any]]) -> str:
 
 
 def lines(text: str) -> str:
-    """A text with its line ends."""
-    return "<br>".join(data(line) if line.strip() else "" for line in text.strip().split("\n"))
+    """A text with its line ends and indentation."""
+    indents = ((line, (len(line) - len(line.lstrip(" "))) * "&nbsp;") for line in text.strip("\n").split("\n"))
+    return "<br>".join(indent + data(line) if line.strip() else "" for line, indent in indents)
 
 
 def learning(metrics: list[dict[str, Any]]) -> str:
