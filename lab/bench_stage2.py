@@ -3,6 +3,7 @@
 import os
 import statistics
 import time
+from functools import partial
 
 from lab.bench import Row, finish, take_turns
 
@@ -57,7 +58,8 @@ def writing(rounds: int) -> list[Row]:
         for _ in writer.write("T", length=CHARACTERS):
             pass
 
-    times = take_turns({f"{n} threads": lambda n=n: write(n) for n in (1, os.cpu_count() or 1)}, rounds)
+    counts = {"1 thread": 1, f"{os.cpu_count()} threads": os.cpu_count() or 1}
+    times = take_turns({name: partial(write, threads) for name, threads in counts.items()}, rounds)
     return [
         {"case": f"writing, {name}", "characters_per_second": round(CHARACTERS / statistics.median(seconds))}
         for name, seconds in times.items()

@@ -37,7 +37,7 @@ STEP = 2048  # characters that an optimiser step reads
 WIDTHS = (32, 64, 128, 256, 512)
 WIDE = 192  # one layer of so many units is the budget that several layers share
 RATES = (0.005, 0.015, 0.04)
-FEW, HIDDEN = 30_000, 128  # so few characters that two layers of so many units can learn them by heart
+FEW, HIDDEN = 30_000, 128  # so few characters that so many units can learn them by heart
 COLUMNS = {"rate": "", "nats": "nats", "nats_sd": "nats", "cpu_seconds": "s", "parameters": ""}
 
 
@@ -156,7 +156,7 @@ def learn_by_heart(
     text: Characters, steps: int, rate: float, seed: int
 ) -> tuple[list[tuple[float, float]], list[float]]:
     """Points (step, loss on a part of the validation text) of a training, and the final losses on both texts."""
-    model, every = new_language_model(text, seed, hidden=HIDDEN, layers=2, dropout=rate), max(1, steps // 10)
+    model, every = new_language_model(text, seed, hidden=HIDDEN, dropout=rate), max(1, steps // 10)
     points = [(0.0, math.log(text.tokenizer.vocab_size))]  # the first guess: all characters alike
     points += (
         (step.index + 1.0, nats_per_character(model, text.validation[:20_000]))
@@ -169,7 +169,7 @@ def learn_by_heart(
 def dropout(config: StudyConfig) -> None:
     """Does dropout keep a network from learning a short text by heart?"""
     started = time.perf_counter()
-    whole, steps = load_characters(config), steps_of(config, 600)
+    whole, steps = load_characters(config), steps_of(config, 800)
     text = replace(whole, train=whole.train[:FEW])
     rows: list[Row] = []
     curves = {}
@@ -185,7 +185,7 @@ def dropout(config: StudyConfig) -> None:
     finish(
         config,
         "dropout",
-        title=f"2 x {HIDDEN} units, {steps} steps on the first {len(text.train):,} characters: nats per character",
+        title=f"{HIDDEN} units, {steps} steps on the first {len(text.train):,} characters: nats per character",
         columns=dict.fromkeys(["train", "train_sd", "nats", "nats_sd"], "nats"),
         rows=rows,
         seen=f"without dropout the loss is {none['train']:.2f} nats on the text it learned from and {none['nats']:.2f} "

@@ -75,7 +75,7 @@ def test_a_short_bench_of_stage_2_records_a_table(tmp_path: Path, monkeypatch: p
     tellings = ["LSTM, by hand", "LSTM, from scratch", "LSTM, official"]
     assert list(rows)[:3] == tellings and rows["LSTM, official"]["speed_of_official"] == 1
     assert all(rows[name]["step_ms"] > 0 and rows[name]["speed_of_official"] > 0 for name in tellings)
-    assert rows["writing, 1 threads"]["characters_per_second"] > 0
+    assert rows["writing, 1 thread"]["characters_per_second"] > 0
     assert "layers of 7, batch 3 × 5 steps" in table["title"]
     assert table["command"] == "my-llm bench --stage stage2_rnn_lstm"
 
