@@ -64,10 +64,7 @@ MILESTONES: dict[str, list[Milestone]] = {
         Milestone("python_docs", "MLP", CLASSIFY, "Python's docstrings", ["--dataset", "python_docs"]),
     ],
     "stage2_rnn_lstm": [
-        Milestone("tiny_shakespeare", "LSTM", LM, "Tiny Shakespeare", SHAKESPEARE, 3, NATS),
-        Milestone(
-            "one_hour", "LSTM", LM, "Tiny Shakespeare", ["--config", "presets/one_hour.toml"], 1, NATS
-        ),
+        Milestone("tiny_shakespeare", "LSTM", LM, "Tiny Shakespeare", SHAKESPEARE, 2, NATS),
         Milestone(
             "ngram", "7-gram", LM, "Tiny Shakespeare", [*SHAKESPEARE, *COUNTING, "7"], 1, NATS, "best_ngram_char.pt"
         ),
