@@ -28,11 +28,6 @@ SMALL_LSTM = [
     "--max_steps", "1500", "--eval_every", "250",
 ]  # fmt: skip
 
-SMALL_TRANSLATOR = [
-    "--dataset", "numbers_en_fr", "--embedding", "128", "--hidden", "128", "--vocab_size", "600", "--dropout", "0.1",
-    "--lr", "0.004", "--max_steps", "900", "--eval_every", "150",
-]  # fmt: skip
-
 
 class Stop(NamedTuple):
     """One stage of the tour.
@@ -70,15 +65,6 @@ TOUR = [
         ],
         score=lambda scores: f"perplexity {scores['perplexity']:.2f}",
         look_at="what the LSTM writes: noise at first, then letters, then words",
-    ),
-    Stop(
-        stage="stage3_attention_seq2seq",
-        commands=[
-            ["train.py", *SMALL_TRANSLATOR, "--run_name", "tour"],
-            ["evaluate.py", "--model_path", "checkpoints/best_attention_model.pt", "--report", REPORT],
-        ],
-        score=lambda scores: f"{100 * scores['exact']:.1f} % exactly right",
-        look_at="English numbers become French ones, wrong at first, and the share that is exactly right",
     ),
 ]
 
