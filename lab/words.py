@@ -135,7 +135,6 @@ CHINESE: dict[str, str] = {
     "turned": "被否定词扭转",
     "unit": "单位",
     "tagging": "序列标注",
-    "translation": "翻译",
     "loss per character": "每字符损失",
     "perplexity per word or mark": "每词或标点困惑度",
     "entity F1": "实体 F1",
