@@ -234,7 +234,8 @@ def resumed_config(folder: Path, config: Training) -> Training:
     """The run's own configuration; a flag given beside --resume must not contradict it."""
     saved = dataclasses.replace(parse(type(config), ["--config", str(folder / "config.toml")]), config=None)
     default = type(config)()
-    typed = {word.split("=")[0].lstrip("-").removeprefix("no_") for word in sys.argv[1:] if word.startswith("--")}
+    words = (word.split("=")[0].lstrip("-").replace("-", "_") for word in sys.argv[1:] if word.startswith("--"))
+    typed = {word.removeprefix("no_") for word in words}
     for name, value in vars(config).items():
         same = {getattr(saved, name), *(() if name in typed else (getattr(default, name),))}
         if name not in MAY_CHANGE_ON_RESUME and value not in same:

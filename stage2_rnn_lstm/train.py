@@ -113,13 +113,15 @@ def with_defaults(config: TrainConfig) -> TrainConfig:
         )
     if config.tied and (config.task != "language_model" or config.model_type in ("wavenet", "ngram")):
         raise ConfigError("--tied is for recurrent language models", got=f"{config.task}, {config.model_type}")
+    unused = {}
     for kind in (config.model_type, config.task, config.vocab_type):
         for name in UNUSED.get(kind, ()):
-            if (value := getattr(config, name)) != getattr(TrainConfig, name):
+            unused[name] = getattr(TrainConfig, name)
+            if (value := getattr(config, name)) != unused[name]:
                 raise ConfigError(f"--{name} means nothing to {kind}", got=value, next_step="leave it out")
     given = {name: value for name, value in vars(config).items() if value is not None}
     special = WAVENET if config.model_type == "wavenet" else {}
-    return dataclasses.replace(config, **{**DEFAULTS[config.task], **special, **given})
+    return dataclasses.replace(config, **{**DEFAULTS[config.task], **special, **given, **unused})
 
 
 def run(config: TrainConfig) -> None:

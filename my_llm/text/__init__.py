@@ -1,6 +1,7 @@
 """Text to integers and back: the door. A new tokenizer is one class and one row in TOKENIZERS."""
 
 from my_llm.errors import choose
+from my_llm.text.bpe import BPETokenizer
 from my_llm.text.char import CharTokenizer
 from my_llm.text.tokenizer import State, Tokenizer
 from my_llm.text.vocabulary import (
@@ -16,7 +17,11 @@ from my_llm.text.vocabulary import (
 )
 from my_llm.text.word import WordTokenizer
 
-TOKENIZERS: dict[str, type[CharTokenizer] | type[WordTokenizer]] = {"char": CharTokenizer, "word": WordTokenizer}
+TOKENIZERS: dict[str, type[CharTokenizer] | type[WordTokenizer] | type[BPETokenizer]] = {
+    "char": CharTokenizer,
+    "word": WordTokenizer,
+    "bpe": BPETokenizer,
+}
 
 
 def tokenizer_from_state(state: State) -> Tokenizer:
@@ -37,6 +42,7 @@ __all__ = [
     "SPECIALS",
     "TOKENIZERS",
     "UNK",
+    "BPETokenizer",
     "CharTokenizer",
     "State",
     "Tokenizer",

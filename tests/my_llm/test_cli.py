@@ -1,12 +1,14 @@
 """One dataclass is one command line, and a mistake is one line."""
 
 import dataclasses
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
-from my_llm.cli import TrainingConfig, execute, parse, printable, to_toml
+from my_llm.cli import TrainingConfig, execute, parse, printable, resumed_config, settings_of, to_toml
 from my_llm.errors import ConfigError, NotFiniteError
 
 
@@ -90,3 +92,57 @@ def test_exit_codes(error: BaseException, code: int, capsys: pytest.CaptureFixtu
 
 def test_printable_removes_what_can_harm_a_terminal():
     assert printable("a\x1b[2Jb\x07\tc\n\u202edé中👩‍👧") == "a[2Jb\tc\ndé中👩‍👧"
+
+
+# --- flags beside --resume --------------------------------------------------------------------------------------------
+
+SAVED = Config(epochs=9, lr=0.25, hidden=(2, 3), mode="slow", interactive=True, max_steps=5, threads=1)
+
+
+@pytest.fixture
+def resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Config]:
+    """The configuration with which a run goes on that was saved with SAVED."""
+
+    def resumed(*flags: str) -> Config:
+        (tmp_path / "config.toml").write_text(settings_of(SAVED))
+        arguments = ["--resume", str(tmp_path), *flags]
+        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+        return resumed_config(tmp_path, parse(Config, arguments))
+
+    return resumed
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--epochs", "3"], "--epochs cannot change on resume; got '3'; valid: 9"),
+        (["--epochs=3"], "--epochs cannot change on resume; got '3'; valid: 9"),
+        (["--epochs", "4"], "--epochs cannot change on resume; got '4'; valid: 9"),
+        (["--hidden", "64"], "--hidden cannot change on resume; got '(64,)'; valid: (2, 3)"),
+        (["--mode=fast"], "--mode cannot change on resume; got 'fast'; valid: slow"),
+        (["--no_interactive"], "--interactive cannot change on resume; got 'False'; valid: True"),
+        (["--max_steps=0"], "--max_steps cannot change on resume; got '0'; valid: 5"),
+        (["--epochs", "9", "--seed", "1"], "--seed cannot change on resume; got '1'; valid: 0"),
+        (["--max-steps=0"], "--max_steps cannot change on resume"),
+        (["--no-interactive", "--max-steps", "5"], "--interactive cannot change"),
+    ],
+)
+def test_a_flag_beside_resume_must_not_contradict_even_as_the_default(flags: list[str], words: str, resumed):
+    with pytest.raises(ConfigError) as caught:
+        resumed(*flags)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        [], ["--epochs", "9"], ["--epochs=9"], ["--hidden", "2", "3"], ["--mode", "slow", "--lr=0.25"],
+        ["--interactive"], ["--max-steps", "5"], ["--seed", "0"],
+    ],
+)  # fmt: skip
+def test_the_saved_value_may_be_said_again(flags: list[str], resumed):
+    assert resumed(*flags) == SAVED
+
+
+def test_device_and_threads_are_those_typed(resumed):
+    assert resumed("--threads", "2", "--device", "cpu") == dataclasses.replace(SAVED, threads=2, device="cpu")

@@ -6,17 +6,18 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from my_llm import checkpoint
-from my_llm.cli import TrainingConfig
+from my_llm.cli import TrainingConfig, execute
 from my_llm.errors import CheckpointError, ConfigError, NotFiniteError
 from my_llm.journal import read_metrics
 from my_llm.run import Run, Stopped
-from my_llm.training import Loss, train_steps
+from my_llm.training import Loss, Step, train_steps
 
 STEPS, EVERY = 20, 5
 
@@ -33,7 +34,12 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def train(
-    config: Config, *, after: Callable[[int], None] = lambda step: None, digest: str = "d", poison: int = -1
+    config: Config,
+    *,
+    after: Callable[[int], None] = lambda step: None,
+    digest: str = "d",
+    poison: int = -1,
+    score: Callable[[Step], float] = lambda step: step.loss,
 ) -> Run:
     """A training with all that must survive a stop: momentum, a schedule, dropout's random numbers, a best score."""
     with Run.open("stage1_mlp", config, publish=lambda config: "best_model.pt") as run:
@@ -54,7 +60,7 @@ def train(
         for step in steps:
             run.log(step)
             if run.due(step, EVERY):
-                run.log_scores(step, {"validation_loss": step.loss}, best="validation_loss", lower_is_better=True)
+                run.log_scores(step, {"validation_loss": score(step)}, best="validation_loss", lower_is_better=True)
                 run.save(step)
             after(step.index)
             run.stop_if_asked(step)
@@ -66,7 +72,7 @@ def without_times(folder: Path) -> list[dict]:
     return [{k: v for k, v in line.items() if k != "tokens_per_second"} for line in read_metrics(folder)]
 
 
-def assert_same(a: object, b: object) -> None:
+def assert_same(a: Any, b: Any) -> None:
     if isinstance(a, torch.Tensor):
         assert torch.equal(a, b)
     elif isinstance(a, dict):
@@ -168,6 +174,33 @@ def test_nan_keeps_the_last_good_weights_and_a_report():
     assert "step 8" in content["report"]
     assert all(torch.isfinite(tensor).all() for tensor in content["model"].values())
     assert checkpoint.load(folder / "last.pt")["progress"]["step"] == 5
+
+
+@pytest.mark.parametrize("bad", [torch.nan, -torch.inf])
+def test_a_score_that_is_not_finite_never_becomes_the_best(bad: float, capsys: pytest.CaptureFixture[str]):
+    """Scores come after steps 5, 10, 15 and 20; the second is bad."""
+    whole = train(Config(run_name="whole"))
+    whole.published.unlink()
+
+    def run(config: Config) -> None:
+        train(config, score=lambda step: bad if step.index == 9 else step.loss)
+
+    assert execute(Config, run, ["--run_name", "bad"]) == NotFiniteError.exit_code == 3
+    assert f"validation_loss is {bad} after step 10" in capsys.readouterr().err.splitlines()[-1]
+    folder = next(whole.folder.parent.glob("*-bad"))
+    best = checkpoint.load(folder / "best.pt")
+    assert best["progress"]["step"] == checkpoint.load(folder / "last.pt")["progress"]["step"] == 5
+    assert best["progress"]["best"]["scores"]["validation_loss"] == read_metrics(folder)[4]["loss"]
+    assert (folder / "best.pt").read_bytes() == whole.published.read_bytes()
+    assert_same_end(whole, train(Config(resume=folder)))  # the last save stands
+
+
+def test_a_first_score_that_is_nan_publishes_nothing():
+    with pytest.raises(NotFiniteError, match="validation_loss is nan after step 5"):
+        train(Config(run_name="nan"), score=lambda step: torch.nan)
+    home = Path(os.environ["MY_LLM_HOME"])
+    assert not [*home.rglob("best*.pt"), *home.rglob("last.pt")]
+    assert "validation_loss" in checkpoint.load(next(home.rglob("not_finite.pt")))["report"]
 
 
 def test_device_and_threads_may_change_on_resume_and_do():

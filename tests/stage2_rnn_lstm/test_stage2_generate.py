@@ -52,7 +52,8 @@ def call(path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
         monkeypatch.setattr(sys, "argv", ["generate.py"])
         monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
         code = execute(GenerateConfig, run, ["--checkpoint", str(checkpoint), *map(str, flags)])
-        return code, *capsys.readouterr()
+        out, err = capsys.readouterr()
+        return code, out, err
 
     return called
 
@@ -182,6 +183,12 @@ never
     assert any("lenght" in line and "did you mean length" in line for line in said)
     assert "length 7   temperature 0.0   top_k 0   top_p 1.0   seed 3" in said
     assert err.count("Type how a text begins") == 2, "help at the start and when asked"
+
+
+@pytest.mark.parametrize("command", ["/quit", "/quit ", "/exit", " /quit\t"])
+def test_quit_leaves_also_with_a_space(command: str, call):
+    code, out, err = call("--interactive", typed=f"{command}\nthe\n")
+    assert (code, out) == (0, "") and "unknown" not in err
 
 
 def test_each_text_has_the_next_seed_and_seed_brings_one_back(call):

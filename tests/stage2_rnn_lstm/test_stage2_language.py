@@ -1,6 +1,7 @@
 """The score of a text and the carried state: nothing counted twice, nothing lost on resume, memory beyond a window."""
 
 import copy
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.utils._pytree import tree_map
 
 from my_llm import checkpoint
+from my_llm.data.catalog import LanguageText
+from my_llm.text import CharTokenizer, WordTokenizer
 from my_llm.training import train_steps
 from stage2_rnn_lstm.data import Streams, Window
-from stage2_rnn_lstm.language import CHUNK, CarriedLoss, nats_of
+from stage2_rnn_lstm.language import CHUNK, CarriedLoss, count_ngrams, nats_of, predicted_bytes, prepare
 from stage2_rnn_lstm.models import LanguageModel, LanguageModelConfig, WaveNet, WaveNetConfig
+from stage2_rnn_lstm.train import TrainConfig, with_defaults
 
 V = 7
 MODELS: dict[str, Callable[[], nn.Module]] = {
@@ -93,6 +98,25 @@ def test_scoring_is_in_evaluation_mode_and_leaves_the_model_as_it_was(training: 
     assert all(parameter.requires_grad and not parameter.is_inference() for parameter in model.parameters())
 
 
+INDENTED = "  if é:\n\tgo  on \n"  # 17 characters, é being two bytes; for words "if é:\ngo on\n", 12 characters
+
+
+def test_words_are_predicted_without_indentation_and_double_spaces():
+    assert predicted_bytes(CharTokenizer.train([INDENTED]), INDENTED) == 17 + 1
+    assert predicted_bytes(WordTokenizer.train([INDENTED]), INDENTED) == 12 + 1
+
+
+def test_train_scores_with_these_bytes():
+    """The words and marks are if, é, :, line end, go, on, line end: 6 predictions. A new network finds all of the 4 + 6
+    symbols equally likely."""
+    corpus = LanguageText("t", "en", INDENTED * 9, INDENTED, "", "", "")
+    config = with_defaults(TrainConfig(vocab_type="word", batch_size=2, length=4, hidden=3))
+    scores = prepare(corpus, config, {"batch_size": 2}).validate()
+    assert scores["bits_per_byte"] == pytest.approx(6 * math.log2(4 + 6) / 13)
+    _, scores = count_ngrams(corpus, TrainConfig(vocab_type="word", order=2))
+    assert scores["bits_per_byte"] == pytest.approx(6 * scores["validation_loss"] / math.log(2) / 13)
+
+
 # --- the carried state ------------------------------------------------------------------------------------------------
 
 
@@ -122,7 +146,7 @@ def test_the_gradient_stops_at_the_edge_of_a_window(kind: str):
     loss_fn(model, window).total.backward()  # would go through the first graph a second time
     found = [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
     _, state = model(streams(0).inputs)
-    fixed = torch.utils._pytree.tree_map(lambda tensor: tensor.detach(), state)
+    fixed = tree_map(lambda tensor: tensor.detach(), state)
     model.zero_grad()
     logits, _ = model(window.inputs, fixed)
     cross_entropy(logits.flatten(0, 1), window.targets.flatten(), reduction="sum").backward()

@@ -11,6 +11,7 @@ import torch
 from stage2_world import Call, Trained, newest, scored
 
 from my_llm import checkpoint
+from my_llm.cli import parse
 from my_llm.text import SPECIALS
 from stage2_rnn_lstm import evaluate, train
 from stage2_rnn_lstm.train import TrainConfig, with_defaults
@@ -29,9 +30,22 @@ OUT_OF_RANGE = [
 ]  # fmt: skip
 
 
+MEANINGLESS = [  # flags, and the kind that has no such setting
+    ("--model_type wavenet --embedding 9", "wavenet"), ("--model_type wavenet --order 3", "wavenet"),
+    ("--model_type ngram --lr 5", "ngram"), ("--model_type ngram --length 3", "ngram"),
+    ("--model_type ngram --dropout 0", "ngram"), ("--model_type ngram --max_steps 9", "ngram"),
+    ("--model_type ngram --schedule linear", "ngram"), ("--model_type ngram --max_words 50", "char"),
+    ("--task classify --length 3", "classify"), ("--task classify --vocab_type word", "classify"),
+    ("--task tag --max_words 50", "tag"), ("--task tag --vocab_type word", "tag"),
+    ("--model_type lstm --order 3", "lstm"), ("--model_type gru --order 3", "gru"),
+    ("--model_type rnn --order 3", "rnn"), ("--vocab_type char --max_words 50", "char"),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("script", "flags", "words"),
     [
+        *((train, flags.split(), f"{flags.split()[-2]} means nothing to {kind}; got") for flags, kind in MEANINGLESS),
         *((train, [flag, value], f"{flag} is out of range") for flag, value in OUT_OF_RANGE),
         (train, ["--task", "tag", "--model_type", "ngram"], "ngram is a language model; got 'tag'"),
         (train, ["--task", "classify", "--model_type", "wavenet"], "wavenet is a language model; got 'classify'"),
@@ -105,6 +119,45 @@ def test_what_none_stands_for_depends_on_the_task():
     tagger = with_defaults(TrainConfig(task="tag", lr=0.5))
     assert (tagger.hidden, tagger.lr, tagger.dropout) == (128, 0.5, 0.5)
     assert all(value is not None for name, value in vars(tagger).items() if name not in ("config", "resume"))
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--model_type ngram --vocab_type word --max_words 50 --order 2 --run_name x --dataset shakespeare --seed 3",
+        "--model_type ngram --order 9",
+        "--model_type wavenet --vocab_type word --max_words 50 --hidden 9 --layers 3 --length 9 --dropout 0.0",
+        "--model_type gru --embedding 9 --hidden 9 --length 9 --clip 0.0 --accumulate 3",
+        "--vocab_type word --max_words 50 --weight_decay 0.5 --schedule step --warmup 0.0",
+        "--task classify --embedding 9 --hidden 9 --dropout 0.0 --lr 1.0 --epochs 2",
+        "--task tag --model_type rnn --layers 2 --batch_size 3 --eval_every 2 --max_steps 9",
+        "--model_type lstm --order 6 --max_words 10000",
+    ],
+)
+def test_settings_that_mean_something_are_taken(flags: str):
+    words = flags.split()
+    config, given = with_defaults(parse(TrainConfig, words)), dict(zip(words[::2], words[1::2], strict=True))
+    assert {f"--{name}": str(value) for name, value in vars(config).items() if f"--{name}" in given} == given
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--task", "classify"], ["--task", "tag"], ["--vocab_type", "word"],
+        ["--model_type", "wavenet"], ["--model_type", "ngram"],
+    ],
+)  # fmt: skip
+def test_the_saved_settings_of_a_run_can_be_given_again(flags: list[str]):
+    """config.toml holds what None stood for, and `--config` of it repeats the run."""
+    config = with_defaults(parse(TrainConfig, flags))
+    assert with_defaults(config) == config
+
+
+def test_an_ngram_takes_what_it_needs(call: Call, home: Path):
+    flags = ["--model_type", "ngram", "--vocab_type", "word", "--max_words", 7, "--order", 2, "--run_name", "x"]
+    assert call(train, *flags)[0] == 0
+    content = checkpoint.load(home / "stage2_rnn_lstm" / "checkpoints" / "best_ngram_word.pt")
+    assert len(content["tokenizer"]["symbols"]) == 7 and len(content["ngram"]["keys"]) == 2
 
 
 # --- damaged and foreign checkpoints ----------------------------------------------------------------------------------

