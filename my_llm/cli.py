@@ -240,5 +240,5 @@ def resumed_config(folder: Path, config: Training) -> Training:
         same = {getattr(saved, name), *(() if name in typed else (getattr(default, name),))}
         if name not in MAY_CHANGE_ON_RESUME and value not in same:
             raise ConfigError(f"--{name} cannot change on resume", got=value, valid=str(getattr(saved, name)))
-    changed = {name: getattr(config, name) for name in ("device", "threads")}
-    return dataclasses.replace(saved, **{n: value for n, value in changed.items() if value != getattr(default, n)})
+    given = [name for name in ("device", "threads") if name in typed or getattr(config, name) != getattr(default, name)]
+    return dataclasses.replace(saved, **{name: getattr(config, name) for name in given})

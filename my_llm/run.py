@@ -190,7 +190,7 @@ class Run(Generic[C]):
         self._write({"step": step.index, **scores})
         before, now = (self.best or {"scores": {}})["scores"].get(best), scores.get(best or "")
         if now is not None and not math.isfinite(now):  # as the best it would be published and never be beaten
-            raise NotFiniteError(f"{best} is {now} after step {step.index + 1}; the last save stands; lower --lr")
+            raise NotFiniteError(f"{best} is not finite after step {step.index + 1}: {now}; the last save stands")
         if before is None or now is None or (now < before if lower_is_better else now > before):
             self.best = {"step": step.index, "scores": dict(scores)}
             self._better = True

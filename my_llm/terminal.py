@@ -1,8 +1,9 @@
 """Talking with a person or a pipe: lines in, text and remarks out. Text of a model is text: see `cli.printable`."""
 
 import contextlib
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from my_llm.cli import printable
 
@@ -20,6 +21,30 @@ def lines() -> Iterator[str]:
         except (EOFError, KeyboardInterrupt):
             say("")
             return
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[Callable[[], bool]]:
+    """Inside, Ctrl-C tears nothing apart: it is noted for the loop to ask about; a second one stops at once.
+
+    An exception that comes up anywhere may be lost in code that expects none.
+    """
+    noted: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        if noted:
+            raise KeyboardInterrupt
+        noted.append(number)
+
+    try:
+        before = signal.signal(signal.SIGINT, note)
+    except ValueError:  # signals reach the main thread only
+        yield lambda: False
+        return
+    try:
+        yield lambda: bool(noted)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def put(text: str) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from my_llm.cli import BaseConfig, main, parse
 from my_llm.errors import CheckpointError, ConfigError, choose
-from my_llm.terminal import lines, put, say
+from my_llm.terminal import lines, put, say, stoppable
 
 if TYPE_CHECKING:
     from stage2_rnn_lstm.writer import Writer
@@ -94,9 +94,12 @@ def show(writer: "Writer", prompt: str, config: GenerateConfig) -> None:
     put(writer.as_read(prompt))
     started, characters = time.perf_counter(), 0
     settings = {"temperature": config.temperature, "top_k": config.top_k or None, "top_p": config.top_p}
-    for piece in writer.write(prompt, length=config.length, seed=config.seed, **settings):
-        put(piece)
-        characters += len(piece)
+    with stoppable() as asked:
+        for piece in writer.write(prompt, length=config.length, seed=config.seed, **settings):
+            put(piece)
+            characters += len(piece)
+            if asked():
+                raise KeyboardInterrupt
     seconds = time.perf_counter() - started
     put("\n")
     say(f"{characters:,} characters, {characters / seconds:,.0f} a second; seed {config.seed}")

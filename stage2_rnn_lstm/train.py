@@ -29,7 +29,7 @@ DEFAULTS = {  # what None stands for
 
 WAVENET = {"hidden": 128, "layers": 2}  # 128 channels, two blocks of six layers
 OF_STEPS = ("epochs", "batch_size", "length", "embedding", "hidden", "layers", "dropout", "lr", "weight_decay",
-            "schedule", "warmup", "clip", "accumulate", "eval_every", "max_steps")  # fmt: skip
+            "schedule", "warmup", "clip", "accumulate", "eval_every")  # fmt: skip
 UNUSED = {  # settings that a training does not have; giving one is a mistake that would go unnoticed
     "ngram": OF_STEPS, "wavenet": ("embedding", "order"), "classify": ("vocab_type", "length", "max_words", "order"),
     "tag": ("vocab_type", "length", "max_words", "order"), "rnn": ("order",), "lstm": ("order",), "gru": ("order",),

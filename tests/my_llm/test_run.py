@@ -186,7 +186,7 @@ def test_a_score_that_is_not_finite_never_becomes_the_best(bad: float, capsys: p
         train(config, score=lambda step: bad if step.index == 9 else step.loss)
 
     assert execute(Config, run, ["--run_name", "bad"]) == NotFiniteError.exit_code == 3
-    assert f"validation_loss is {bad} after step 10" in capsys.readouterr().err.splitlines()[-1]
+    assert f"validation_loss is not finite after step 10: {bad}" in capsys.readouterr().err.splitlines()[-1]
     folder = next(whole.folder.parent.glob("*-bad"))
     best = checkpoint.load(folder / "best.pt")
     assert best["progress"]["step"] == checkpoint.load(folder / "last.pt")["progress"]["step"] == 5
@@ -196,7 +196,7 @@ def test_a_score_that_is_not_finite_never_becomes_the_best(bad: float, capsys: p
 
 
 def test_a_first_score_that_is_nan_publishes_nothing():
-    with pytest.raises(NotFiniteError, match="validation_loss is nan after step 5"):
+    with pytest.raises(NotFiniteError, match="validation_loss is not finite after step 5: nan"):
         train(Config(run_name="nan"), score=lambda step: torch.nan)
     home = Path(os.environ["MY_LLM_HOME"])
     assert not [*home.rglob("best*.pt"), *home.rglob("last.pt")]

@@ -6,6 +6,7 @@ import os
 import pickle
 import re
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -228,7 +229,12 @@ def test_in_a_terminal_ctrl_c_stops_the_text_and_not_the_program(path: Path):
     ours, theirs = os.openpty()
     options = {"stdin": theirs, "stdout": theirs, "stderr": theirs, "start_new_session": True}
     flags = ["--interactive", "--length", 10_000_000]
-    child = start(path, *flags, **options, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+
+    def hear_ctrl_c() -> None:  # which a process that a script runs in the background does not
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    child = start(path, *flags, **options, preexec_fn=hear_ctrl_c)
     os.close(theirs)
     seen = ""
 

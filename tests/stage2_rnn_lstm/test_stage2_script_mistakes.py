@@ -33,7 +33,7 @@ OUT_OF_RANGE = [
 MEANINGLESS = [  # flags, and the kind that has no such setting
     ("--model_type wavenet --embedding 9", "wavenet"), ("--model_type wavenet --order 3", "wavenet"),
     ("--model_type ngram --lr 5", "ngram"), ("--model_type ngram --length 3", "ngram"),
-    ("--model_type ngram --dropout 0", "ngram"), ("--model_type ngram --max_steps 9", "ngram"),
+    ("--model_type ngram --dropout 0", "ngram"),
     ("--model_type ngram --schedule linear", "ngram"), ("--model_type ngram --max_words 50", "char"),
     ("--task classify --length 3", "classify"), ("--task classify --vocab_type word", "classify"),
     ("--task tag --max_words 50", "tag"), ("--task tag --vocab_type word", "tag"),
