@@ -102,15 +102,16 @@ def right_factor(b: "torch.Tensor", rows: int) -> "Callable[[torch.Tensor], torc
     """a ↦ a @ b for many a with so many rows: b is packed once, in the order in which the processor will read it."""
     import torch
 
-    if b.dtype != torch.float32 or b.device.type != "cpu" or not torch.backends.mkl.is_available():
-        b = b.contiguous()
-        return lambda a: a @ b
-    weight = b.t().contiguous()
-    if _use_onednn:
-        packed = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
+    exact = b.dtype == torch.float32 and b.device.type == "cpu"
+    if exact and _use_onednn:
+        packed = torch.ops.mkldnn._reorder_linear_weight(b.t().contiguous(), rows)
         return lambda a: torch.ops.mkldnn._linear_pointwise(a, packed, None, "none", [], "")
-    packed = torch.ops.mkl._mkl_reorder_linear_weight(weight, rows)
-    return lambda a: torch.ops.mkl._mkl_linear(a, packed, weight, None, rows)
+    if exact and torch.backends.mkl.is_available():
+        weight = b.t().contiguous()
+        packed = torch.ops.mkl._mkl_reorder_linear_weight(weight, rows)
+        return lambda a: torch.ops.mkl._mkl_linear(a, packed, weight, None, rows)
+    b = b.contiguous()
+    return lambda a: a @ b
 
 
 def _compiled_shim() -> Path:

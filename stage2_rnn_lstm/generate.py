@@ -33,7 +33,7 @@ class GenerateConfig(BaseConfig):
     vocab: Path | None = None
     """vocabulary (.pkl or .json) that must be the checkpoint's; left out, nothing is compared"""
     prompt: str = ""
-    """how the text begins, \\n is a line end; left out, the model begins a new line by itself"""
+    """how the text begins, \\n is a line end; left out, the model begins a new line; not with --interactive"""
     length: int = 500
     """how many characters (or words, of a word model) to write"""
     temperature: float = 0.8
@@ -52,7 +52,13 @@ class GenerateConfig(BaseConfig):
 
 
 def run(config: GenerateConfig) -> None:
-    """Write one text, or one for each beginning that the person or the pipe gives."""
+    """Write one text, or one for each beginning that the person or the pipe gives.
+
+    Raises:
+        ConfigError: both were asked for.
+    """
+    if config.interactive and config.prompt:
+        raise ConfigError("--interactive asks for beginnings", got=f"--prompt {config.prompt}", next_step="choose one")
     from my_llm.device import set_up
     from stage2_rnn_lstm.writer import Writer
 

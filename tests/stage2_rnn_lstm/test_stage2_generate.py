@@ -147,6 +147,7 @@ def test_a_hostile_vocabulary_is_refused_and_not_run(call, tmp_path: Path, monke
         (["--top_p", "1.5"], "--top_p"),
         (["--seed", "-1"], "--seed"),
         (["--lenght", "5"], "did you mean --length"),
+        (["--interactive", "--prompt", "the"], "--interactive asks for beginnings; got '--prompt the'"),
     ],
 )
 def test_mistakes_cost_one_line(flags: list[str], words: str, call):
