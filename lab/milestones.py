@@ -68,6 +68,9 @@ MILESTONES: dict[str, list[Milestone]] = {
         Milestone(
             "ngram", "7-gram", LM, "Tiny Shakespeare", [*SHAKESPEARE, *COUNTING, "7"], 1, NATS, "best_ngram_char.pt"
         ),
+        Milestone(
+            "one_hour", "3 LSTMs", LM, "Tiny Shakespeare", ["--config", "presets/one_hour.toml"], 1, NATS
+        ),
         Milestone("words", "LSTM", LM, "Tiny Shakespeare, words", WORDS, 1, PER_WORD),
         Milestone(
             "ngram_words", "3-gram", LM, "Tiny Shakespeare, words", [*WORDS, *COUNTING, "3"], 1, PER_WORD,

@@ -62,8 +62,10 @@ class CarriedLoss:
         before = before and detached(before, device)  # a loaded one is on the CPU
         logits, state = model(window.inputs.to(device), before)
         self.state = detached(state)
-        total = cross_entropy(logits.float().flatten(0, 1), window.targets.to(device).flatten(), reduction="sum")
-        return Loss(total, window.targets.numel())
+        members = len(logits) // len(window.targets)  # an ensemble answers once for each
+        targets = window.targets.to(device).repeat(members, 1)
+        total = cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="sum")
+        return Loss(total / members, window.targets.numel())
 
     def state_dict(self) -> dict[str, Any]:
         """The carried state, tensors in nested tuples."""
@@ -152,7 +154,7 @@ def model_config_of(config: Any, vocab_size: int) -> dict[str, Any]:
     shared = {"vocab_size": vocab_size, "dropout": config.dropout}
     if config.model_type == "wavenet":
         return {**shared, "channels": config.hidden, "blocks": config.layers}
-    sizes = {name: getattr(config, name) for name in ("embedding", "hidden", "layers", "tied")}
+    sizes = {name: getattr(config, name) for name in ("embedding", "hidden", "layers", "tied", "members")}
     return {**shared, **sizes, "cell": config.model_type}
 
 

@@ -28,12 +28,13 @@ DEFAULTS = {  # what None stands for
 }  # fmt: skip
 
 WAVENET = {"hidden": 128, "layers": 2}  # 128 channels, two blocks of six layers
-OF_STEPS = ("epochs", "batch_size", "length", "embedding", "hidden", "layers", "dropout", "lr", "weight_decay",
-            "schedule", "warmup", "clip", "accumulate", "eval_every")  # fmt: skip
+OF_STEPS = ("epochs", "batch_size", "length", "embedding", "hidden", "layers", "dropout", "members", "lr",
+            "weight_decay", "schedule", "warmup", "clip", "accumulate", "eval_every")  # fmt: skip
 UNUSED = {  # settings that a training does not have; giving one is a mistake that would go unnoticed
-    "ngram": OF_STEPS, "wavenet": ("embedding", "order"), "classify": ("vocab_type", "length", "max_words", "order"),
-    "tag": ("vocab_type", "length", "max_words", "order"), "rnn": ("order",), "lstm": ("order",), "gru": ("order",),
-    "char": ("max_words",),
+    "ngram": OF_STEPS, "wavenet": ("embedding", "members", "order"),
+    "classify": ("vocab_type", "length", "max_words", "members", "order"),
+    "tag": ("vocab_type", "length", "max_words", "members", "order"),
+    "rnn": ("order",), "lstm": ("order",), "gru": ("order",), "char": ("max_words",),
 }  # fmt: skip
 
 
@@ -68,6 +69,8 @@ class TrainConfig(TrainingConfig):
     """share of the values before, between and after the layers that a training step leaves out"""
     tied: bool = False
     """let the embedding be the output weights as well"""
+    members: int = 1
+    """language models that learn side by side and are asked together: an ensemble"""
     order: int = 6
     """tokens of an n-gram, the predicted one included"""
     lr: float | None = None
@@ -88,8 +91,9 @@ class TrainConfig(TrainingConfig):
     ranges: ClassVar[dict[str, tuple[float, float]]] = {
         **TrainingConfig.ranges, "epochs": (1, math.inf), "batch_size": (1, math.inf), "length": (1, math.inf),
         "max_words": (5, 2**20), "embedding": (1, math.inf), "hidden": (1, math.inf), "layers": (1, 100),
-        "dropout": (0, 0.999), "order": (1, 20), "lr": (1e-12, 1e12), "weight_decay": (0, math.inf), "warmup": (0, 1),
-        "clip": (0, math.inf), "accumulate": (1, math.inf), "eval_every": (0, math.inf),
+        "dropout": (0, 0.999), "members": (1, 100), "order": (1, 20), "lr": (1e-12, 1e12),
+        "weight_decay": (0, math.inf), "warmup": (0, 1), "clip": (0, math.inf), "accumulate": (1, math.inf),
+        "eval_every": (0, math.inf),
     }  # fmt: skip
 
 

@@ -20,11 +20,20 @@ from my_llm.device import Precision, autocast, resolve_precision
 from my_llm.errors import CheckpointError, UserError, choose
 from my_llm.text import SPECIALS, UNK, Tokenizer, tokenizer_from_state
 from my_llm.text.word import split
-from stage2_rnn_lstm.models import LanguageModel, LanguageModelConfig, NGramModel, RNNLayer, WaveNet, WaveNetConfig
+from stage2_rnn_lstm.models import (
+    Ensemble,
+    LanguageModel,
+    LanguageModelConfig,
+    NGramModel,
+    RNNLayer,
+    WaveNet,
+    WaveNetConfig,
+    mean_of,
+)
 
 KIND = "stage2_rnn_lstm/language_model"
 NGRAM_KIND = "stage2_rnn_lstm/ngram"
-Model = LanguageModel | WaveNet | NGramModel
+Model = LanguageModel | Ensemble | WaveNet | NGramModel
 
 RECURRENT = (LanguageModelConfig, LanguageModel)
 MODELS: dict[str, tuple[Any, Any]] = {
@@ -37,7 +46,7 @@ TABLE = 2**24  # numbers in a table that `quick_step` may make: 64 MiB
 # --- model and checkpoint ---------------------------------------------------------------------------------------------
 
 
-def build(model_type: str, model_config: Mapping[str, Any]) -> LanguageModel | WaveNet:
+def build(model_type: str, model_config: Mapping[str, Any]) -> LanguageModel | Ensemble | WaveNet:
     """A new network: one of MODELS, with the fields of its config.
 
     Raises:
@@ -48,7 +57,7 @@ def build(model_type: str, model_config: Mapping[str, Any]) -> LanguageModel | W
     config = config_class(**model_config)
     if isinstance(config, LanguageModelConfig) and config.cell != model_type:
         raise ValueError(f"a {model_type} whose cell is {config.cell}")
-    return model_class(config)
+    return Ensemble(config) if getattr(config, "members", 1) > 1 else model_class(config)
 
 
 def parts_of(model: Model, model_type: str, tokenizer: Tokenizer) -> dict[str, Any]:
@@ -63,12 +72,26 @@ def parts_of(model: Model, model_type: str, tokenizer: Tokenizer) -> dict[str, A
 
 def step_of(model: Model) -> Step:
     """The model as my_llm.decoding wants it: new tokens and state → logits of the next token, and state."""
+    if isinstance(model, Ensemble):
+        return together(model)
 
     def step(tokens: Int[Tensor, "B T"], state: Any) -> tuple[Float[Tensor, "B V"], Any]:
         logits, state = model(tokens, state)
         return logits[:, -1], state
 
     return quick_step(model, step) if isinstance(model, LanguageModel) else step
+
+
+def together(ensemble: Ensemble) -> Step:
+    """`step_of` an ensemble: its members' quick steps, and the mean of what they say."""
+    steps = [step_of(cast(LanguageModel, member)) for member in ensemble.members]
+
+    def step(tokens: Int[Tensor, "B T"], state: Any) -> tuple[Float[Tensor, "B V"], Any]:
+        before = state or (None,) * len(steps)
+        answers = [each(tokens, own) for each, own in zip(steps, before, strict=True)]
+        return mean_of([logits for logits, _ in answers]), tuple(own for _, own in answers)
+
+    return step
 
 
 def quick_step(model: LanguageModel, any_step: Step) -> Step:

@@ -5,6 +5,7 @@ from stage2_rnn_lstm.models.by_hand_language_model import NumpyLanguageModel, cl
 from stage2_rnn_lstm.models.cells import CELLS, GRULayer, LSTMLayer, RNNLayer, gru_step, lstm_step, rnn_step
 from stage2_rnn_lstm.models.classifier import SequenceClassifier, SequenceClassifierConfig
 from stage2_rnn_lstm.models.crf import best_sequence, log_partition, sequence_score
+from stage2_rnn_lstm.models.ensemble import Ensemble, mean_of
 from stage2_rnn_lstm.models.language_model import LanguageModel, LanguageModelConfig
 from stage2_rnn_lstm.models.ngram import NGramModel
 from stage2_rnn_lstm.models.official import (
@@ -27,6 +28,7 @@ from stage2_rnn_lstm.models.wavenet import WaveNet, WaveNetConfig
 __all__ = [
     "CELLS",
     "NUMPY_CELLS",
+    "Ensemble",
     "GRULayer",
     "LSTMLayer",
     "LSTMThroughTime",
@@ -51,6 +53,7 @@ __all__ = [
     "load_official",
     "log_partition",
     "lstm_step",
+    "mean_of",
     "official",
     "official_forward",
     "official_gradients",

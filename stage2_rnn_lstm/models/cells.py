@@ -47,10 +47,11 @@ def gru_step(
 ) -> State:
     """Mix the old state with a candidate that sees as much of the past as the reset gate lets through; G = 3H."""
     (h,) = state
-    hidden = h.shape[1]
-    recurrent = h @ weight_hh.t()  # (B, 3H)
-    r, z = (a[:, : 2 * hidden] + recurrent[:, : 2 * hidden]).sigmoid().chunk(2, dim=1)
-    n = torch.tanh(a[:, 2 * hidden :] + r * (recurrent[:, 2 * hidden :] + bias_hh))
+    split = [2 * h.shape[1]]  # tensor_split, as the gradients of two slices would be two padded matrices
+    gates, candidate = a.tensor_split(split, dim=1)
+    recurrent_gates, recurrent_candidate = (h @ weight_hh.t()).tensor_split(split, dim=1)
+    r, z = (gates + recurrent_gates).sigmoid().chunk(2, dim=1)
+    n = torch.tanh(candidate + r * (recurrent_candidate + bias_hh))
     return (n + z * (h - n),)
 
 

@@ -17,7 +17,10 @@ from stage2_rnn_lstm.models.recurrent import Recurrent, States
 
 @dataclass(frozen=True)
 class LanguageModelConfig:
-    """Sizes; `tied` uses the embedding as output weights as well (Press & Wolf 2017)."""
+    """Sizes; `tied` uses the embedding as output weights as well (Press & Wolf 2017).
+
+    More `members` than one are an Ensemble of such networks.
+    """
 
     vocab_size: int
     cell: str = "lstm"
@@ -26,6 +29,7 @@ class LanguageModelConfig:
     layers: int = 1
     dropout: float = 0.0
     tied: bool = False
+    members: int = 1
 
 
 class LanguageModel(nn.Module):

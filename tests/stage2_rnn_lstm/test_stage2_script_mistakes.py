@@ -26,7 +26,7 @@ OUT_OF_RANGE = [
     ("--batch_size", "0"), ("--length", "0"), ("--max_words", "4"), ("--embedding", "0"), ("--hidden", "-1"),
     ("--layers", "0"), ("--dropout", "1"), ("--order", "0"), ("--lr", "nan"), ("--lr", "0"), ("--warmup", "1.5"),
     ("--weight_decay", "-1"), ("--clip", "-1"), ("--accumulate", "0"), ("--eval_every", "-1"), ("--epochs", "0"),
-    ("--seed", "-1"), ("--threads", "-1"), ("--max_steps", "-5"),
+    ("--seed", "-1"), ("--threads", "-1"), ("--max_steps", "-5"), ("--members", "0"),
 ]  # fmt: skip
 
 
@@ -37,6 +37,7 @@ MEANINGLESS = [  # flags, and the kind that has no such setting
     ("--model_type ngram --schedule linear", "ngram"), ("--model_type ngram --max_words 50", "char"),
     ("--task classify --length 3", "classify"), ("--task classify --vocab_type word", "classify"),
     ("--task tag --max_words 50", "tag"), ("--task tag --vocab_type word", "tag"),
+    ("--task tag --members 2", "tag"), ("--model_type wavenet --members 2", "wavenet"),
     ("--model_type lstm --order 3", "lstm"), ("--model_type gru --order 3", "gru"),
     ("--model_type rnn --order 3", "rnn"), ("--vocab_type char --max_words 50", "char"),
 ]  # fmt: skip

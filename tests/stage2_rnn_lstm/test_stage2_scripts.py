@@ -155,6 +155,7 @@ def test_bf16_trains_and_scores(call: Call, home: Path, trained: Trained):
 
 RUNS = {
     "lstm": ["--dropout", "0.3", *LANGUAGE],
+    "members": ["--members", "2", *LANGUAGE],
     "wavenet": ["--model_type", "wavenet", "--vocab_type", "word", *LANGUAGE],
     "bf16": ["--model_type", "gru", "--precision", "bf16", "--accumulate", "2", *LANGUAGE],
     "classify": ["--task", "classify", "--dataset", "movie_reviews", "--eval_every", "4", *SMALL],
