@@ -9,6 +9,7 @@ matplotlib is imported inside the functions, because it takes most of a second.
 
 import io
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -186,10 +187,12 @@ def _figure(path: Path, title: str, inches: tuple[float, float], data: object) -
     width, height = inches
     with matplotlib.rc_context(LOOK):
         figure = Figure(figsize=(max(width, 0.3 + 0.095 * len(title)), height), dpi=150, layout="constrained")
-        figure.suptitle(title, x=0.012, ha="left", fontsize=11, fontweight="bold")
+        figure.suptitle(title.replace("$", r"\$"), x=0.012, ha="left", fontsize=11, fontweight="bold")
         yield figure
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="png")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing")  # a box in the picture says so
+            figure.savefig(buffer, format="png")
     write_atomically(Path(path), _fewer_colours(buffer))
 
 
@@ -259,12 +262,12 @@ def _draw_matrix(
         )
     axes = figure.add_subplot()
     image = axes.imshow(values, cmap="RdBu_r" if limits[0] < 0 else "Blues", vmin=limits[0], vmax=limits[1])
-    axes.set_xticks(range(len(column_labels)), column_labels)
+    axes.set_xticks(range(len(column_labels)), [label.replace("$", r"\$") for label in column_labels])  # no mathematics
     if max(map(len, column_labels)) > 11 * cell:  # about eleven letters an inch
         axes.tick_params(axis="x", rotation=45)
         for label in axes.get_xticklabels():
             label.set(ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(row_labels)), row_labels)
+    axes.set_yticks(range(len(row_labels)), [label.replace("$", r"\$") for label in row_labels])
     axes.tick_params(length=0)
     axes.grid(False)
     axes.spines[:].set_visible(False)

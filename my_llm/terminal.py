@@ -10,6 +10,8 @@ from my_llm.cli import printable
 
 def lines() -> Iterator[str]:
     """What the person types, with history and editing where the system has them, or what the pipe holds."""
+    if sys.stdin is None:  # closed by whoever started this: nobody will ask
+        return
     if not sys.stdin.isatty():
         yield from (line.rstrip("\r\n") for line in sys.stdin)
         return
