@@ -147,9 +147,9 @@ def milestones(wish: str, chinese: bool) -> str:
 
 def milestone(row: dict[str, Any], units: dict[str, str], chinese: bool) -> Iterator[str]:
     """The cells of one milestone after its stage."""
-    yield row["model"]
+    yield value_word(row["model"], chinese)
     yield word(row["task"], chinese)
-    yield row["data"]
+    yield value_word(row["data"], chinese)
     yield word(row["metric"], chinese)
     units = {**units, "score": row.get("unit", units["score"])}
     value, _, spread = cell(row, "score", units, chinese).partition(" ± ")

@@ -11,6 +11,7 @@ VALUES: dict[str, str] = {
     "no attention": "无注意力",
     "numbers and dates": "数字与日期",
     "3 LSTMs": "三个 LSTM",
+    "Tiny Shakespeare, words": "Tiny Shakespeare，按词",
     "early_stopping": "早停",
     "all_data": "全部数据",
     "linear": "线性",

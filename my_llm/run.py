@@ -125,6 +125,8 @@ class Run(Generic[C]):
         self._content = {"kind": kind, "data": dict(data), **parts}
         last = self.folder / "last.pt"
         start = self._restore(last, kind, data) if self.resuming and last.exists() else 0
+        if self.resuming:
+            self.say(f"continuing after step {start} of {max_steps}")
         if rank() == 0:
             if not self.resuming:
                 self._create_folder()

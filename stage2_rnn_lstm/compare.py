@@ -105,6 +105,7 @@ def print_costs(config: CompareConfig) -> None:
     sizes = f"2 layers of {config.hidden}, batch {config.batch_size} × {config.length} steps"
     print(
         f"\nforward and backward, float32: {sizes}"
+        "\nspeed: time of torch.nn divided by ours, the median over neighbouring turns"
         f"\n{'':6}{'by hand':^25}{'from scratch':^25}{'official':^17}"
         f"\n{'':6}" + f"{'ms':>8}{'speed':>8}{'MiB':>7}  " * 2 + f"{'ms':>8}{'MiB':>7}"
     )

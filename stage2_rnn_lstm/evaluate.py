@@ -201,7 +201,8 @@ def tagger(config: EvaluateConfig, device: "torch.device") -> Facts:
     truth = [[reader.labels[tag] for tag in sentence.tags] for sentence in sentences]
     scores = metrics.entity_scores(predicted, truth)
     pairs = zip(sentences, predicted, truth, strict=True)
-    wrong = [bracketed(s.words, said) for s, said, true in pairs if said != true and len(s.words) > 3]
+    wrong = [f"{bracketed(s.words, said)}\nright: {bracketed(s.words, true)}"
+             for s, said, true in pairs if said != true and len(s.words) > 3]  # fmt: skip
     words = sum(len(sentence.words) for sentence in sentences)
     return {
         "task": "tagging", "labels": list(reader.labels),
@@ -256,8 +257,8 @@ def show(facts: Facts, examples: int) -> None:
                 row["label"], *(f"{100 * row[k]:.1f} %" for k in ("precision", "recall", "f1")), f"{row['support']:,}"
             )
         console.print(table)
-        for line in facts["examples"][:examples]:
-            console.print(Text(f"wrong: {printable(line)}"))
+        for example in facts["examples"][:examples]:
+            console.print(Text("wrong: " + "\n".join(map(printable, example.split("\n")))))
         scores = [f"{name.replace('_', ' ')} {100 * facts[name]:.2f} %"
                   for name in ("accuracy", "macro_f1", "precision", "recall", "f1") if name in facts]  # fmt: skip
         console.print("  ".join(scores))

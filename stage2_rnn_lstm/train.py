@@ -164,7 +164,8 @@ def train(config: TrainConfig) -> None:
         max_steps = config.max_steps or config.epochs * per_epoch
         parameters = sum(parameter.numel() for parameter in model.parameters())
         run.say(f"{corpus.source}: {prepared.size}")
-        run.say(f"{config.model_type}, {parameters:,} parameters")
+        members = f"{config.members} × " if config.members > 1 else ""
+        run.say(f"{members}{config.model_type}, {parameters:,} parameters")
 
         start = run.attach(
             model, optimizer, kind=task.kind, max_steps=max_steps,
