@@ -38,7 +38,7 @@ TIMES = {  # how hard `make bench-reliability` tries; `make test` does a tenth
 class BenchConfig:
     """Measure speed on this machine and record it in results/bench/."""
 
-    stage: Literal["all", "stage1_mlp", "stage2_rnn_lstm"] = "all"
+    stage: Literal["all", "stage1_mlp", "stage2_rnn_lstm", "stage3_attention_seq2seq"] = "all"
     """whose models to time; all: one after the other, each in a process of its own"""
     rounds: int = 60
     """turns that every candidate takes; large models take fewer"""
@@ -65,16 +65,20 @@ def reliability(arguments: Sequence[str]) -> int:
 def bench(config: BenchConfig) -> None:
     """Measure, print and record."""
     if config.stage == "all":
-        for stage in ("stage1_mlp", "stage2_rnn_lstm"):
+        for stage in ("stage1_mlp", "stage2_rnn_lstm", "stage3_attention_seq2seq"):
             command = [sys.executable, "-m", "lab", "bench", "--stage", stage, "--rounds", str(config.rounds)]
             if subprocess.call(command, cwd=ROOT):
                 raise UserError("the benchmark failed", got=stage, next_step="read its output above")
     elif config.stage == "stage1_mlp":
         bench_stage1(config.rounds)
-    else:
+    elif config.stage == "stage2_rnn_lstm":
         from lab.bench_stage2 import bench as bench_stage2
 
         bench_stage2(config.rounds)
+    else:
+        from lab.bench_stage3 import bench as bench_stage3
+
+        bench_stage3(config.rounds)
 
 
 def bench_stage1(rounds: int) -> None:

@@ -55,6 +55,10 @@ ENTITY_F1 = Metric("entity F1", "f1", "%")
 SHAKESPEARE = ["--dataset", "tiny_shakespeare"]
 WORDS = [*SHAKESPEARE, "--vocab_type", "word"]
 COUNTING = ["--model_type", "ngram", "--order"]
+BLEU = Metric("BLEU", "bleu")
+MULTI30K, NUMBERS = ["--dataset", "multi30k_en_fr"], ["--config", "presets/numbers.toml"]
+NO_ATTENTION = ["--attention_type", "none"]
+TRANSLATE = "translation"
 LM, CLASSIFY = "language modelling", "text classification"
 MILESTONES: dict[str, list[Milestone]] = {
     "stage1_mlp": [
@@ -79,10 +83,18 @@ MILESTONES: dict[str, list[Milestone]] = {
         Milestone("ag_news", "BiLSTM", CLASSIFY, "AG News", ["--task", "classify", "--dataset", "ag_news"]),
         Milestone("conll2002", "BiLSTM-CRF", "tagging", "CoNLL-2002, Spanish", ["--task", "tag"], 3, ENTITY_F1),
     ],
+    "stage3_attention_seq2seq": [
+        Milestone("numbers", "Bahdanau", TRANSLATE, "numbers and dates", NUMBERS, 3, Metric("exact", "exact", "%")),
+        Milestone("multi30k", "Bahdanau", TRANSLATE, "Multi30k, test 2016", MULTI30K, 1, BLEU),
+        Milestone("multi30k_none", "no attention", TRANSLATE, "Multi30k, test 2016", MULTI30K + NO_ATTENTION, 1, BLEU),
+        Milestone("tatoeba", "Bahdanau", TRANSLATE, "Tatoeba", ["--dataset", "tatoeba_en_fr"], 1, BLEU),
+    ],
 }  # fmt: skip
 COLUMNS = {
     "model": "", "task": "", "data": "", "metric": "", "score": "", "spread": "", "unit": "", "splits": "",
-    "macro_f1": "%", "bits_per_byte": "", "n": "", "train_seconds": "s", "latency_us": "µs", "latency_alone_ms": "ms",
+    "macro_f1": "%", "bits_per_byte": "", "bleu_one_reference": "", "chrf": "", "n": "",
+    "train_seconds": "s", "latency_us": "µs", "latency_alone_ms": "ms",
+    "greedy_per_second": "1/s", "beam_per_second": "1/s",
 }  # fmt: skip
 
 
@@ -90,7 +102,7 @@ COLUMNS = {
 class MilestonesConfig:
     """Train and score the milestones, and write results/<stage>/milestones.json."""
 
-    stage: Literal["all", "stage1_mlp", "stage2_rnn_lstm"] = "all"
+    stage: Literal["all", "stage1_mlp", "stage2_rnn_lstm", "stage3_attention_seq2seq"] = "all"
     """whose milestones"""
     cases: tuple[str, ...] = ("all",)
     """which of them; the other rows of the table stay as they are"""
@@ -198,6 +210,8 @@ def row_of(milestone: Milestone, runs: list[dict[str, Any]]) -> dict[str, Any]:
         "macro_f1": ("macro_f1", 100, 2, statistics.fmean), "bits_per_byte": ("bits_per_byte", 1, 3, statistics.fmean),
         "train_seconds": ("train_seconds", 1, 1, min),  # the run that shared the machine with the least
         "latency_us": ("latency_batch_us", 1, 1, min), "latency_alone_ms": ("latency_single_ms", 1, 3, min),
+        "bleu_one_reference": ("bleu_one_reference", 1, 2, statistics.fmean), "chrf": ("chrf", 1, 2, statistics.fmean),
+        "greedy_per_second": ("greedy_per_second", 1, 0, max), "beam_per_second": ("beam_per_second", 1, 0, max),
     }  # fmt: skip
     for column, (key, scale, places, over) in extras.items():
         if key in runs[0]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lab import report_stage1, report_stage2
+from lab import report_stage1, report_stage2, report_stage3
 from lab.page import both, data, document, heading, paragraph
 from my_llm.cli import execute
 from my_llm.errors import CheckpointError
@@ -27,6 +27,11 @@ SECTIONS: dict[str, tuple[str, str, Section]] = {  # stage -> its title in both 
         "RNN and LSTM: a memory, and text that writes itself",
         "RNN 与 LSTM：记忆，以及自己写出来的文字",
         report_stage2.section,
+    ),
+    "stage3_attention_seq2seq": (
+        "Attention: translation that looks back at the source",
+        "注意力：回头看原文的翻译",
+        report_stage3.section,
     ),
 }
 

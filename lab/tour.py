@@ -1,4 +1,4 @@
-"""`my-llm tour`, the first contact: a small model of every stage is trained on real text, measured, shown on a page.
+"""`my-llm tour`, the first contact: a small model of every stage is trained, measured, shown on a page.
 
 The tour runs the same scripts that the learner will run, as processes of their own, and prints each command before it
 runs it. A stage that fails costs one line; the others go on. A later stage joins with one row in TOUR.
@@ -27,6 +27,8 @@ SMALL_LSTM = [
     "--hidden", "256", "--batch_size", "16", "--length", "64", "--dropout", "0", "--lr", "0.004",
     "--max_steps", "1500", "--eval_every", "250",
 ]  # fmt: skip
+
+SMALL_TRANSLATOR = ["--config", "presets/numbers.toml", "--max_steps", "900", "--eval_every", "150"]
 
 
 class Stop(NamedTuple):
@@ -66,12 +68,21 @@ TOUR = [
         score=lambda scores: f"perplexity {scores['perplexity']:.2f}",
         look_at="what the LSTM writes: noise at first, then letters, then words",
     ),
+    Stop(
+        stage="stage3_attention_seq2seq",
+        commands=[
+            ["train.py", *SMALL_TRANSLATOR, "--run_name", "tour"],
+            ["evaluate.py", "--model_path", "checkpoints/best_attention_model.pt", "--report", REPORT],
+        ],
+        score=lambda scores: f"{100 * scores['exact']:.1f} % exactly right",
+        look_at="English numbers become French ones, wrong at first, and the share that is exactly right",
+    ),
 ]
 
 
 @dataclasses.dataclass(frozen=True)
 class TourConfig:
-    """Train a small model of every stage on real text and write runs/tour/report.html."""
+    """Train a small model of every stage and write runs/tour/report.html."""
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -73,7 +73,21 @@ def stage2():
     ), run  # fmt: skip
 
 
-TRAININGS = {"stage1_mlp": stage1, "stage2_rnn_lstm": stage2}
+def stage3():
+    """The translator of stage 3, which sometimes reads what it would say: random numbers in every step."""
+    from my_llm.data import catalog
+    from stage3_attention_seq2seq.train import TrainConfig, run
+
+    corpus = catalog.load_pairs("numbers_en_fr")
+    small = dataclasses.replace(corpus, train=corpus.train[:150], validation=corpus.validation[:6])
+    catalog.load_pairs = lambda *args, **kwargs: small
+    return TrainConfig(
+        dataset="numbers_en_fr", max_steps=60, batch_size=4, vocab_size=300, hidden=16, embedding=8, eval_every=10,
+        teacher_forcing=0.8, threads=1, run_name="whole",
+    ), run  # fmt: skip
+
+
+TRAININGS = {"stage1_mlp": stage1, "stage2_rnn_lstm": stage2, "stage3_attention_seq2seq": stage3}
 
 
 def attempt(run, config, delay: float | None, aim: int | None = None) -> bool:

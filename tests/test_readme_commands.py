@@ -8,6 +8,7 @@ are checked for the files and names that they mention. A command that this test 
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -108,6 +109,8 @@ def execute(step: Call, home: Path) -> subprocess.CompletedProcess[str]:
     """Runs a script as the page says, in a folder that stands for the page's one, with all output under `home`."""
     folder = home / step.folder
     folder.mkdir(parents=True, exist_ok=True)
+    if (presets := ROOT / step.folder / "presets").is_dir():
+        shutil.copytree(presets, folder / "presets", dirs_exist_ok=True)
     variables = {key: value for key, value in os.environ.items() if key != "MY_LLM_DATA"}
     variables |= {"MY_LLM_HOME": str(home), "MY_LLM_RESULTS": str(home / "results"), "PYTHONUTF8": "1"}
     line = [sys.executable, str(step.script), *step.arguments, *(["--help"] if step.only_flags else [])]

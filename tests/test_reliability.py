@@ -12,7 +12,7 @@ import pytest
 
 @pytest.mark.reliability
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the driver forks")
-@pytest.mark.parametrize("stage", ["stage1_mlp", "stage2_rnn_lstm"])
+@pytest.mark.parametrize("stage", ["stage1_mlp", "stage2_rnn_lstm", "stage3_attention_seq2seq"])
 def test_a_killed_training_resumes_to_the_same_bits(
     stage: str, tmp_path: Path, record_property: Callable[[str, object], None]
 ):
