@@ -56,7 +56,7 @@ def test_odd_characters_are_words_like_others(text: str, ask, tmp_path: Path):
 def test_a_long_sentence_has_no_picture_but_a_translation(ask, tmp_path: Path):
     code, out, errors = ask("--text", "a red dog " * 30, "--show_attention")
     assert code == 2 and out.startswith("un ") and len(errors) == 1
-    assert "no picture of so long a sentence; got '92 words'; valid: at most 60" in errors[0]
+    assert "no picture of so long a sentence; got '91 words'; valid: at most 60" in errors[0]
     assert not (tmp_path / "a.png").exists()
 
 
