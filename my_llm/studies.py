@@ -7,12 +7,14 @@ the numbers. torch, numpy and matplotlib are imported inside the functions, as `
 import io
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, SupportsFloat, runtime_checkable
 
 from my_llm.cli import BaseConfig
+from my_llm.errors import choose
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,6 +49,32 @@ class Corpus(Protocol):
     def source(self) -> str: ...
     @property
     def sha256(self) -> str: ...
+
+
+def study_of(stage: str, name: str, modules: Mapping[str, str]) -> Callable[[Any], None]:
+    """The function of a study; its module, and torch with it, is loaded only now.
+
+    Args:
+        stage: The folder of the stage.
+        name: Of the study.
+        modules: Study → the module of <stage>/studies/ that holds the function of that name.
+
+    Raises:
+        ConfigError: no such study; the nearest name is suggested.
+    """
+    return getattr(import_module(f"{stage}.studies.{choose(name, modules, 'study')}"), name)
+
+
+def run_studies(config: StudyConfig, modules: Mapping[str, str]) -> None:
+    """Run the chosen studies one after the other; `modules` as in `study_of`, in the order of the theory page."""
+    names = list(modules) if "all" in config.studies else config.studies
+    functions = [study_of(config.stage, name, modules) for name in names]  # all are checked before a minute is spent
+    from my_llm.device import set_up
+
+    set_up(config.device, config.threads, config.seed)
+    for number, (name, function) in enumerate(zip(names, functions, strict=True), 1):
+        print(f"study {number} of {len(names)}: {name}", flush=True)
+        function(config)
 
 
 def seeds_of(config: StudyConfig) -> range:

@@ -6,11 +6,8 @@ Each study writes a table, results/stage1_mlp/<study>.json, and a figure, docs/f
 one sentence what the numbers show, whether or not that is what the textbooks say.
 """
 
-from collections.abc import Callable
-from importlib import import_module
-
 from my_llm.cli import main
-from my_llm.errors import choose
+from my_llm.studies import run_studies
 from stage1_mlp.studies import StudyConfig
 
 # Study → the module of stage1_mlp/studies/ that holds the function of that name; in the order of the theory page.
@@ -37,25 +34,9 @@ STUDIES: dict[str, str] = {
 }
 
 
-def study(name: str) -> Callable[[StudyConfig], None]:
-    """The function of a study; its module, and torch with it, is loaded only now.
-
-    Raises:
-        ConfigError: no such study; the nearest name is suggested.
-    """
-    return getattr(import_module(f"stage1_mlp.studies.{choose(name, STUDIES, 'study')}"), name)
-
-
 def run(config: StudyConfig) -> None:
     """Run the chosen studies one after the other."""
-    names = list(STUDIES) if "all" in config.studies else config.studies
-    functions = [study(name) for name in names]  # all names are checked before the first minute is spent
-    from my_llm.device import set_up
-
-    set_up(config.device, config.threads, config.seed)
-    for number, (name, function) in enumerate(zip(names, functions, strict=True), 1):
-        print(f"study {number} of {len(names)}: {name}", flush=True)
-        function(config)
+    run_studies(config, STUDIES)
 
 
 if __name__ == "__main__":

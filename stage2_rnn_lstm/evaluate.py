@@ -95,8 +95,9 @@ def part_of(corpus: Any, split: str) -> tuple[str, Any]:
 def shared_facts(loaded: Mapping[str, Any], corpus: Any, split: str, parameters: int) -> Facts:
     """What is said of every model."""
     settings, same = loaded["settings"], corpus.sha256 == loaded["data"]["sha256"]
+    members = f"{settings['members']} × " if settings.get("members", 1) > 1 else ""
     return {
-        "model": settings["model_type"].upper().replace("NGRAM", "n-gram").replace("WAVENET", "WaveNet"),
+        "model": members + settings["model_type"].upper().replace("NGRAM", "n-gram").replace("WAVENET", "WaveNet"),
         "parameters": parameters, "train_seconds": loaded["progress"]["seconds"], "settings": settings,
         "data": corpus.name, "source": corpus.source, "sha256": corpus.sha256, "split": split,
         "same_text_as_trained": same, "learnt_from": same and split == "train",

@@ -57,7 +57,9 @@ def build(model_type: str, model_config: Mapping[str, Any]) -> LanguageModel | E
     config = config_class(**model_config)
     if isinstance(config, LanguageModelConfig) and config.cell != model_type:
         raise ValueError(f"a {model_type} whose cell is {config.cell}")
-    return Ensemble(config) if getattr(config, "members", 1) > 1 else model_class(config)
+    if isinstance(config, LanguageModelConfig) and config.members > 1:
+        return Ensemble(config)
+    return model_class(config)
 
 
 def parts_of(model: Model, model_type: str, tokenizer: Tokenizer) -> dict[str, Any]:

@@ -129,14 +129,13 @@ def by_length(said: "Sequence[Translated]", pairs: "Sequence[Pair]") -> list[Fac
     """BLEU of the sentences whose source has so many words."""
     from my_llm import metrics
 
-    rows, smallest = [], 1
-    for largest in (*LENGTHS, math.inf):
+    rows = []
+    for smallest, largest in zip((1, *(length + 1 for length in LENGTHS)), (*LENGTHS, math.inf), strict=True):
         places = [place for place, pair in enumerate(pairs) if smallest <= len(pair.source.split()) <= largest]
         if places:
             texts, references = [said[place].text for place in places], references_of([pairs[p] for p in places])
             words = f"{smallest} to {largest}" if largest < math.inf else f"{smallest} and more"
             rows.append({"words": words, "n": len(places), "bleu": metrics.bleu(texts, references)})
-        smallest = int(largest) + 1 if largest < math.inf else 0
     return rows
 
 

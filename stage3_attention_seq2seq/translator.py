@@ -70,9 +70,10 @@ class Translator:
             DataError: a source of more than `LONGEST` tokens.
         """
         sources = [torch.tensor(ids) for ids in encode_sources(self.tokenizer, texts, self.reverse)]
-        longest = max(map(len, sources), default=0)
-        if longest > LONGEST:
-            raise DataError("too long for a sentence", got=f"{longest:,} tokens", valid=f"at most {LONGEST:,}")
+        for text, source in zip(texts, sources, strict=True):
+            if len(source) > LONGEST:
+                got = f"{len(source):,} tokens, {text[:30]} …"
+                raise DataError("too long for a sentence", got=got, valid=f"at most {LONGEST:,}")
         found: list[Translated | None] = [None] * len(texts)
         training = self.model.training
         self.model.eval()

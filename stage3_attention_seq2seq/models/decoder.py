@@ -107,11 +107,6 @@ class Decoder(nn.Module):
         """Read the given tokens; here the two orders differ."""
         raise NotImplementedError
 
-    def step(self, tokens: Int[Tensor, "B"], state: DecoderState, memory: Memory) -> Said:
-        """One step: features (B, D), the state after it, weights (B, S)."""
-        features, state, weights = self(tokens[:, None], state, memory)
-        return features[:, 0], state, None if weights is None else weights[:, 0]
-
 
 class BahdanauDecoder(Decoder):
     """Look, then step (Bahdanau 2015, A.2.2).

@@ -11,6 +11,7 @@ import torch
 
 from my_llm import cli, ledger, studies
 from my_llm.errors import ConfigError, NotFiniteError
+from my_llm.studies import study_of
 from stage1_mlp import experiments
 from stage1_mlp.models.layers import INITIALIZERS
 from stage1_mlp.models.losses import LOSSES, cross_entropy
@@ -57,7 +58,7 @@ def test_a_study_writes_its_table_and_its_figure_and_says_what_is_seen(name: str
 
 
 def test_every_name_leads_to_a_function():
-    assert all(callable(experiments.study(name)) for name in OURS)
+    assert all(callable(study_of("stage1_mlp", name, experiments.STUDIES)) for name in OURS)
 
 
 def test_an_unknown_study_is_refused_before_anything_runs(results: Path):

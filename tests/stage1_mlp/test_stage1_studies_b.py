@@ -10,6 +10,7 @@ import torch
 
 from my_llm import ledger
 from my_llm.data.catalog import Example, TextClassification
+from my_llm.studies import study_of
 from stage1_mlp import experiments
 from stage1_mlp.models.losses import cross_entropy
 from stage1_mlp.models.mlp import MLP, MLPConfig
@@ -51,7 +52,7 @@ def test_all_nine_studies_are_registered():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_study_writes_table_and_figure(name: str, results: Path, capsys: pytest.CaptureFixture[str]):
-    experiments.study(name)(TINY)
+    study_of("stage1_mlp", name, experiments.STUDIES)(TINY)
     table = ledger.read(results / "results" / "stage1_mlp" / f"{name}.json")
     figure = results / "docs" / "figures" / f"stage1_{name}.png"
     needs_text = name not in ("three_steps", "xor", "long_inputs")

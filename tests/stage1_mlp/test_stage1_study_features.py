@@ -9,6 +9,7 @@ import torch
 
 from my_llm import ledger
 from my_llm.data.catalog import Example
+from my_llm.studies import study_of
 from stage1_mlp import experiments
 from stage1_mlp.classify import fit_features
 from stage1_mlp.data import NgramBags
@@ -91,7 +92,7 @@ def test_the_study_writes_table_and_figure(
     monkeypatch.setenv("MY_LLM_RESULTS", str(tmp_path / "results"))
     few = {"recipe": CASES["recipe"], "all_plain": CASES["all_plain"]}
     monkeypatch.setattr(features, "CASES", few)
-    experiments.study("features")(StudyConfig(dataset="python_docs", max_steps=2, seeds=2))
+    study_of("stage1_mlp", "features", experiments.STUDIES)(StudyConfig(dataset="python_docs", max_steps=2, seeds=2))
     table = ledger.read(tmp_path / "results" / "stage1_mlp" / "features.json")
     assert [row["case"] for row in table["rows"]] == list(few) and table["seed"] == [0, 1]
     assert table["rows"][0]["change"] == table["rows"][0]["chance"] == 0

@@ -188,18 +188,18 @@ def test_forward_is_step_by_step(options: dict[str, Any], pieces: list[int]):
 
 
 @every_attention
-def test_the_decoders_own_step_is_its_forward(name: str):
+def test_the_decoder_read_step_by_step_is_its_forward(name: str):
     model = random_model(attention=name)
     source, lengths, target = sentences()
     state = model.encode(source, lengths)
     features, final, weights = model.decoder(target, state.decoder, state.memory)
     decoder, parts = state.decoder, []
     for tokens in target.unbind(1):
-        feature, decoder, alpha = model.decoder.step(tokens, decoder, state.memory)
+        feature, decoder, alpha = model.decoder(tokens[:, None], decoder, state.memory)
         parts.append((feature, alpha))
-    close(torch.stack([feature for feature, _ in parts], dim=1), features)
+    close(torch.cat([feature for feature, _ in parts], dim=1), features)
     close(decoder, final)
-    close(None if weights is None else torch.stack([alpha for _, alpha in parts], dim=1), weights)
+    close(None if weights is None else torch.cat([alpha for _, alpha in parts], dim=1), weights)
 
 
 @every_variant
