@@ -47,11 +47,11 @@ def writing(rounds: int) -> list[Row]:
     from my_llm.device import set_threads
     from my_llm.text import CharTokenizer
     from stage2_rnn_lstm.models import LanguageModel, LanguageModelConfig
-    from stage2_rnn_lstm.writer import Writer
+    from stage2_rnn_lstm.writer import writer_of
 
     tokenizer = CharTokenizer.train(["".join(map(chr, range(32, 93)))])
     torch.manual_seed(0)
-    writer = Writer(LanguageModel(LanguageModelConfig(tokenizer.vocab_size)), tokenizer, facts={})
+    writer = writer_of(LanguageModel(LanguageModelConfig(tokenizer.vocab_size)), tokenizer, facts={})
 
     def write(threads: int) -> None:
         set_threads(threads)

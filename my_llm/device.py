@@ -114,6 +114,38 @@ def right_factor(b: "torch.Tensor", rows: int) -> "Callable[[torch.Tensor], torc
     return lambda a: a @ b
 
 
+def filled(rows: "torch.Tensor") -> "torch.Tensor":
+    """The rows (N, D), and in bf16 on a CPU rows of zeros after them, up to a number that will come again.
+
+    There oneDNN compiles a kernel for each new number of rows: 5 ms, where the product of a small model takes one.
+    """
+    import torch
+    from torch.nn.functional import pad
+
+    if rows.device.type != "cpu" or rows.dtype != torch.bfloat16:
+        return rows
+    return pad(rows, (0, 0, 0, -len(rows) % (16 if len(rows) < 256 else 128)))
+
+
+def linear(x: "torch.Tensor", weight: "torch.Tensor", bias: "torch.Tensor | None" = None) -> "torch.Tensor":
+    """x Wᵀ + b for any number of rows, (…, D) → (…, F): torch's, with `filled` rows."""
+    import torch
+    from torch.nn import functional
+
+    if torch.is_autocast_enabled(x.device.type):
+        x = x.to(torch.get_autocast_dtype(x.device.type))
+    rows = x.flatten(0, -2)
+    return functional.linear(filled(rows), weight, bias)[: len(rows)].unflatten(0, x.shape[:-1])
+
+
+def attention_dtype(query: "torch.Tensor") -> "torch.dtype":
+    """In what torch's attention kernel is fast. On CPUs its backward in bf16 is slow: 5 times fp32 at 17 tokens."""
+    import torch
+
+    slow = query.device.type == "cpu" and query.dtype == torch.bfloat16 and query.requires_grad
+    return torch.float32 if slow else query.dtype
+
+
 def _compiled_shim() -> Path:
     """The shared library that holds the one function, compiled once per user."""
     name = hashlib.sha256((SHIM_SOURCE + platform.machine()).encode()).hexdigest()[:16]

@@ -13,6 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from my_llm.device import filled
+
 ROWS = 256  # tokens at a time
 
 
@@ -52,15 +54,16 @@ class LinearCrossEntropy(torch.autograd.Function):
         gradients = [torch.zeros_like(tensor) for tensor in (features, weight, bias)]
         for first in range(0, len(features), ROWS):
             rows = slice(first, first + ROWS)
-            x, target = features[rows].to(low), targets[rows, None]
-            logits = (x @ table.t()).to(bias.dtype) + bias  # (R, V)
+            x, target = filled(features[rows].to(low)), targets[rows, None]
+            logits = (x @ table.t())[: len(target)].to(bias.dtype) + bias  # (R, V)
             log_sum = logits.logsumexp(dim=1, keepdim=True)
             total += (log_sum - right * logits.gather(1, target)).sum() - others * logits.sum()
             d = logits.sub_(log_sum).exp_().sub_(others)  # p − q but for the right token
             d.scatter_add_(1, target, d.new_full(target.shape, -right))
-            gradients[0][rows] = d.to(low) @ table
-            gradients[1] += d.to(low).t() @ x
             gradients[2] += d.sum(dim=0)
+            d = filled(d.to(low))
+            gradients[0][rows] = (d @ table)[: len(target)]
+            gradients[1] += d.t() @ x
         ctx.save_for_backward(*gradients)
         return total
 

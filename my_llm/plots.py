@@ -57,7 +57,7 @@ def curves(
     series: Series, path: Path, *, title: str, xlabel: str, ylabel: str, log_x: bool = False, log_y: bool = False
 ) -> None:
     """Lines over a shared axis: {name: (x, y)}, each named at its end."""
-    with _figure(path, title, (7.0, 4.2), series) as figure:
+    with drawing(path, title, (7.0, 4.2), series) as figure:
         axes = figure.add_subplot()
         axes.set(xlabel=xlabel, ylabel=ylabel, xscale="log" if log_x else "linear", yscale="log" if log_y else "linear")
         _draw_lines(axes, series, list(series))
@@ -67,7 +67,7 @@ def curves(
 
 def panels(charts: Mapping[str, Series], path: Path, *, xlabel: str, ylabel: str, title: str) -> None:
     """Curve charts side by side over the same axes, one colour per name in all of them, one legend."""
-    with _figure(path, title, (0.8 + 2.6 * len(charts), 3.8), charts) as figure:
+    with drawing(path, title, (0.8 + 2.6 * len(charts), 3.8), charts) as figure:
         grid = figure.subplots(1, len(charts), sharex=True, sharey=True, squeeze=False)[0]
         names = list(dict.fromkeys(name for series in charts.values() for name in series))
         for axes, (heading, series) in zip(grid, charts.items()):
@@ -93,7 +93,7 @@ def bars(
     """
     names, lengths = list(values), [float(value) for value in values.values()]
     spread = None if errors is None else [float(errors.get(name, 0.0)) for name in names]
-    with _figure(path, title, (7.0, 0.8 + 0.36 * len(names)), values) as figure:
+    with drawing(path, title, (7.0, 0.8 + 0.36 * len(names)), values) as figure:
         axes = figure.add_subplot()
         whiskers = {"ecolor": INK, "elinewidth": 1, "capsize": 2.5}
         drawn = axes.barh(names, lengths, xerr=spread, color=PALETTE[0], height=0.66, error_kw=whiskers)
@@ -112,7 +112,7 @@ def confusion(matrix: ArrayLike, labels: Sequence[str], path: Path, *, title: st
     counts = np.asarray(matrix)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = 1.0 + 0.75 * len(labels)
-    with _figure(path, title, (side + 0.5, side), counts) as figure:
+    with drawing(path, title, (side + 0.5, side), counts) as figure:
         texts = [[f"{n}\n{s:.0%}" if n else "0" for n, s in zip(*rows)] for rows in zip(counts, share)]
         axes = _draw_matrix(figure, share, labels, labels, texts, limits=(0.0, 1.0), cell=0.75)
         axes.set(xlabel="predicted", ylabel="true")
@@ -127,7 +127,7 @@ def heatmap(
     """
     values = np.asarray(matrix, dtype=float)
     size = 1.8 + 0.42 * len(column_labels), 1.3 + 0.42 * len(row_labels)
-    with _figure(path, title, size, values) as figure:
+    with drawing(path, title, size, values) as figure:
         texts = [[f"{x:.2f}" for x in row] for row in values] if values.size <= 64 else None
         reach = float(np.nanmax(np.abs(values)))
         limits = (-reach, reach) if np.nanmin(values) < 0 else (0.0, reach)
@@ -141,7 +141,7 @@ def histograms(groups: Mapping[str, ArrayLike], path: Path, *, title: str, colum
     every = np.concatenate([*values.values(), []])
     columns = min(columns, len(groups))
     rows = math.ceil(len(groups) / max(columns, 1))
-    with _figure(path, title, (2.1 * columns + 0.6, 1.45 * rows + 0.7), every) as figure:
+    with drawing(path, title, (2.1 * columns + 0.6, 1.45 * rows + 0.7), every) as figure:
         grid = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
         for axes, (name, group) in zip(grid, values.items()):
             if group.size:
@@ -175,7 +175,7 @@ def short(value: SupportsFloat) -> str:
 
 
 @contextmanager
-def _figure(path: Path, title: str, inches: tuple[float, float], data: object) -> Iterator["Figure"]:
+def drawing(path: Path, title: str, inches: tuple[float, float], data: object) -> Iterator["Figure"]:
     """An empty figure to draw on; saved at the end, whole or not at all."""
     import matplotlib
     from matplotlib.figure import Figure

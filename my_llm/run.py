@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from my_llm import checkpoint
 from my_llm.cli import TrainingConfig, command_line, printable, resumed_config, settings_of
@@ -111,6 +111,7 @@ class Run(Generic[C]):
         max_steps: int,
         data: Mapping[str, str],
         carried: checkpoint.Carried | None = None,
+        use: Callable[[], Mapping[str, Tensor]] | None = None,
         **parts: Any,
     ) -> int:
         """Say what a checkpoint of this run consists of, restore it when resuming, and return the first step to take.
@@ -119,9 +120,11 @@ class Run(Generic[C]):
             kind: What the model is, such as "stage1_mlp/text_classifier"; a checkpoint of another kind is refused.
             data: Name and sha256 of the corpus; resuming with another text is refused.
             carried: What else a step leaves to the next one, each process its own, such as the state of an LSTM.
+            use: The weights that best.pt gets, where they are not the model's own: see my_llm/averaging.py.
             parts: Plain data that use needs besides the weights: model configuration, tokenizer state, labels.
         """
         self._model, self._optimizer, self._carried, self.max_steps = model, optimizer, carried, max_steps
+        self._use = use or model.state_dict
         self._content = {"kind": kind, "data": dict(data), **parts}
         last = self.folder / "last.pt"
         start = self._restore(last, kind, data) if self.resuming and last.exists() else 0
@@ -209,7 +212,7 @@ class Run(Generic[C]):
         content = {**self._content, "model": self._model.state_dict()}
         content["progress"] = {"step": step.index + 1, "best": self.best, "seconds": self.seconds()}
         if self._better:
-            checkpoint.save(self.folder / "best.pt", content)
+            checkpoint.save(self.folder / "best.pt", {**content, "model": dict(self._use())})
             self._publish()
             self._better = False
         resume = {"optimizer": self._optimizer.state_dict(), "random": random, "carried": carried}

@@ -74,24 +74,3 @@ class Streams:
         rows = firsts[:, None] + torch.arange(self.length + 1)  # (B, T + 1); fits, as offset ≤ length - 1
         window = self.tokens[rows]
         return Window(window[:, :-1], window[:, 1:], fresh=position == 0)
-
-
-def side_by_side(
-    tokens: Int[Tensor, "N"], streams: int, warm_up: int
-) -> tuple[Int[Tensor, "B M"], Int[Tensor, "B M"], Int[Tensor, "B M"]]:
-    """A text for scoring: every token but the first is a target exactly once.
-
-    The targets are dealt to the streams in order. To have a past to predict from, each stream first reads the `warm_up`
-    tokens before its first target, unscored. The text begins with the first stream, where they are targets as well.
-
-    Returns:
-        inputs, targets, and 1 where a target counts, else 0.
-    """
-    last = len(tokens) - 2  # row r predicts token r + 1
-    warm_up = min(warm_up, last + 1)
-    share = -(-(last + 1 - warm_up) // streams)  # targets of each stream, rounded up; the first has warm_up more
-    stream, steps = torch.arange(streams)[:, None], torch.arange(warm_up + share)
-    rows = stream * share + steps  # (B, M)
-    counts = ((stream == 0) | (steps >= warm_up)) & (rows <= last)
-    rows = rows.clamp(max=last)
-    return tokens[rows], tokens[rows + 1], counts.long()

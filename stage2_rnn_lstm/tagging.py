@@ -20,10 +20,10 @@ from my_llm import checkpoint, metrics
 from my_llm.data.batches import LengthBatches, chunks_by_length, pad
 from my_llm.data.corpora.tags import TaggedSentence, Tagging
 from my_llm.device import Precision, autocast, resolve_precision
+from my_llm.tasks import Prepared
 from my_llm.text import PAD, Vocabulary
 from my_llm.training import Loss
 from stage2_rnn_lstm.models import Tagger, TaggerConfig, best_sequence, log_partition, sequence_score
-from stage2_rnn_lstm.prepared import Prepared
 
 KIND = "stage2_rnn_lstm/tagger"
 MAX_LETTERS = 20  # of a word, first and last half together

@@ -203,8 +203,9 @@ def count(config: TrainConfig) -> None:
     """Count n-grams, and say what they are worth on the validation part."""
     from my_llm import checkpoint
     from my_llm.data.catalog import load_text
+    from my_llm.language.writer import publish_vocabulary
     from my_llm.run import home
-    from stage2_rnn_lstm.language import count_ngrams, publish_vocabulary
+    from stage2_rnn_lstm.language import count_ngrams
 
     corpus = load_text(config.dataset)
     print(f"{corpus.source}: {len(corpus.train):,} characters to learn from")

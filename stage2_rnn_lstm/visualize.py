@@ -28,12 +28,13 @@ import numpy as np
 import torch
 
 from my_llm.data.catalog import load_text
+from my_llm.language.scoring import nats_of
 from my_llm.text import CharTokenizer
 from my_llm.training import train_steps
 from stage2_rnn_lstm.data import Streams
-from stage2_rnn_lstm.language import CarriedLoss, nats_of
+from stage2_rnn_lstm.language import CarriedLoss
 from stage2_rnn_lstm.models import CELLS, LanguageModel, LanguageModelConfig, NGramModel, Recurrent
-from stage2_rnn_lstm.writer import Writer
+from stage2_rnn_lstm.writer import writer_of
 
 plt.rcParams |= {"figure.dpi": 80, "axes.spines.top": False, "axes.spines.right": False}
 BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"
@@ -103,7 +104,7 @@ print(corpus.source)
 
 
 def written(length: int = 160, temperature: float = 0.8) -> str:
-    text = "".join(Writer(model, tokenizer, facts={}).write("\n", length=length, temperature=temperature))
+    text = "".join(writer_of(model, tokenizer, facts={}).write("\n", length=length, temperature=temperature))
     model.train()
     return text
 

@@ -1,70 +1,18 @@
-"""From pairs of sentences to what a training step reads: subwords, lengths, and a target shifted by one.
+"""From pairs of sentences to tensors: what only this stage does, reading a source from its end.
 
-One vocabulary of byte pairs serves both languages: names and numbers look the same in both, and no word is unknown.
-The source ends with <eos>, so that even an empty sentence has something to look at. The decoder reads <bos> y1 … yT and
-is asked for y1 … yT <eos> (teacher forcing: it reads the right words, not its own).
+All else, subwords, batches and the shift by one, lives in my_llm/translation/batches.py, because later stages translate
+from the same batches.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
-import torch
-from jaxtyping import Int
-from torch import Tensor
-
-from my_llm.data.batches import LengthBatches, pad
-from my_llm.data.catalog import Pair
-from my_llm.errors import DataError
-from my_llm.text import BOS, EOS, BPETokenizer
+from my_llm.text import BPETokenizer
+from my_llm.translation.batches import Encode, encode_sources
 
 
-class Batch(NamedTuple):
-    """B pairs of similar length; padding is <pad>."""
-
-    source: Int[Tensor, "B S"]
-    lengths: Int[Tensor, "B"]  # of the sources, <eos> included
-    target_in: Int[Tensor, "B T"]
-    target_out: Int[Tensor, "B T"]
+def encode_reversed(tokenizer: BPETokenizer, texts: Sequence[str]) -> list[list[int]]:
+    """The sentence turned around, then <eos>, as Sutskever et al. 2014 did without attention (§3.3)."""
+    return [[*ids[-2::-1], ids[-1]] for ids in encode_sources(tokenizer, texts)]
 
 
-def train_tokenizer(pairs: Sequence[Pair], vocab_size: int) -> BPETokenizer:
-    """Byte pairs of both languages, each distinct sentence counted once."""
-    return BPETokenizer.train(dict.fromkeys(text for pair in pairs for text in pair[:2]), vocab_size)
-
-
-def encode_sources(tokenizer: BPETokenizer, texts: Sequence[str], reverse: bool = False) -> list[list[int]]:
-    """Subwords and <eos>; `reverse` turns the sentence around, as Sutskever et al. 2014 did without attention."""
-    return [[*(ids[::-1] if reverse else ids), EOS] for ids in tokenizer.encode_many(texts)]
-
-
-class PairBatches:
-    """Batch number → Batch, a pure function of the number: see my_llm/data/batches.py.
-
-    Args:
-        tokenizer: Of both languages.
-        pairs: What to learn from.
-        max_length: Pairs with more tokens on one side are left out.
-        reverse: Read the source from its end.
-        order: batch_size, seed, rank, world, as LengthBatches takes them.
-
-    Raises:
-        DataError: nothing is left.
-    """
-
-    def __init__(
-        self, tokenizer: BPETokenizer, pairs: Sequence[Pair], *, max_length: int, reverse: bool = False, **order: int
-    ):
-        sources = encode_sources(tokenizer, [pair.source for pair in pairs], reverse)
-        targets = [[BOS, *ids, EOS] for ids in tokenizer.encode_many([pair.target for pair in pairs])]
-        both = zip(sources, targets, strict=True)
-        kept = [(torch.tensor(s), torch.tensor(t)) for s, t in both if max(len(s), len(t) - 1) <= max_length]
-        if not kept:
-            raise DataError("every pair is longer than --max_length", got=max_length, next_step="raise --max_length")
-        self.pairs, self.left_out = kept, len(pairs) - len(kept)
-        self.rows_of = LengthBatches([len(s) + len(t) for s, t in kept], **order)
-        self.per_epoch = self.rows_of.per_epoch
-
-    def __call__(self, index: int) -> Batch:
-        rows = [self.pairs[row] for row in self.rows_of(index)]
-        source, lengths = pad([source for source, _ in rows])
-        return Batch(source, lengths, pad([target[:-1] for _, target in rows])[0], pad([t[1:] for _, t in rows])[0])
+READING: dict[bool, Encode] = {False: encode_sources, True: encode_reversed}  # --reverse_source

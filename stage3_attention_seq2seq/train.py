@@ -13,8 +13,9 @@ from my_llm.cli import TrainingConfig, command_line, main, to_plain
 
 if TYPE_CHECKING:
     from my_llm.data.catalog import Translation
-    from stage3_attention_seq2seq.data import PairBatches
-    from stage3_attention_seq2seq.translator import Translator
+    from my_llm.translation.batches import PairBatches
+    from my_llm.translation.translator import Translator
+    from stage3_attention_seq2seq.models import Seq2Seq
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +87,8 @@ def run(config: TrainConfig) -> None:
     from my_llm.run import Run
     from my_llm.schedules import SCHEDULES
     from my_llm.training import train_steps
-    from stage3_attention_seq2seq.translator import KIND, TranslationLoss
+    from my_llm.translation.loss import TranslationLoss
+    from stage3_attention_seq2seq.translator import KIND
 
     with Run.open("stage3_attention_seq2seq", config, publish=lambda config: "best_attention_model.pt") as run:
         config = run.config
@@ -110,7 +112,7 @@ def run(config: TrainConfig) -> None:
         start = run.attach(
             model, optimizer, kind=KIND, max_steps=max_steps,
             data={"name": corpus.name, "sha256": corpus.sha256, "source": corpus.source},
-            settings=to_plain(config), **translator.parts(),
+            settings=to_plain(config), reverse=config.reverse_source, **translator.parts(),
         )  # fmt: skip
         steps = train_steps(
             model, batches, TranslationLoss(config.label_smoothing, config.teacher_forcing), optimizer,
@@ -132,16 +134,17 @@ def run(config: TrainConfig) -> None:
             print("next        " + command_line(["python", "evaluate.py", "--model_path", run.published]))
 
 
-def prepare(config: TrainConfig, corpus: "Translation") -> "tuple[Translator, PairBatches]":
+def prepare(config: TrainConfig, corpus: "Translation") -> "tuple[Translator[Seq2Seq], PairBatches]":
     """A tokenizer of this corpus, a new model, and the batches to train it with."""
     from my_llm.device import rank, world
-    from stage3_attention_seq2seq.data import PairBatches, train_tokenizer
+    from my_llm.translation.batches import PairBatches, train_tokenizer
+    from my_llm.translation.translator import Translator
+    from stage3_attention_seq2seq.data import READING
     from stage3_attention_seq2seq.models import Seq2Seq, Seq2SeqConfig
-    from stage3_attention_seq2seq.translator import Translator
 
-    tokenizer = train_tokenizer(corpus.train, config.vocab_size)
+    tokenizer, encode = train_tokenizer(corpus.train, config.vocab_size), READING[config.reverse_source]
     batches = PairBatches(
-        tokenizer, corpus.train, max_length=config.max_length, reverse=config.reverse_source,
+        tokenizer, corpus.train, max_length=config.max_length, encode=encode,
         batch_size=config.batch_size, seed=config.seed, rank=rank(), world=world(),
     )  # fmt: skip
     shape = {name: getattr(config, name) for name in ("cell", "embedding", "hidden", "layers", "dropout")}
@@ -149,7 +152,7 @@ def prepare(config: TrainConfig, corpus: "Translation") -> "tuple[Translator, Pa
         tokenizer.vocab_size, tokenizer.vocab_size, attention=config.attention_type, shared=True,
         input_feeding=config.input_feeding, **shape,
     ))  # fmt: skip
-    return Translator(model, tokenizer, reverse=config.reverse_source, facts={}), batches
+    return Translator(model, tokenizer, facts={}, encode=encode), batches
 
 
 if __name__ == "__main__":

@@ -35,10 +35,12 @@ from my_llm.data.corpora.translation import WORD
 from my_llm.schedules import SCHEDULES
 from my_llm.text import BOS, EOS
 from my_llm.training import train_steps
-from stage3_attention_seq2seq.alignment import Alignment, align_words, draw
-from stage3_attention_seq2seq.data import PairBatches, encode_sources, train_tokenizer
+from my_llm.translation.alignment import Alignment, draw
+from my_llm.translation.batches import PairBatches, encode_sources, train_tokenizer
+from my_llm.translation.loss import TranslationLoss
+from my_llm.translation.translator import Translator
 from stage3_attention_seq2seq.models import DotAttention, Seq2Seq, Seq2SeqConfig
-from stage3_attention_seq2seq.translator import TranslationLoss, Translator
+from stage3_attention_seq2seq.translator import align
 
 torch.set_num_threads(1)
 plt.rcParams |= {"figure.dpi": 80, "axes.spines.top": False, "axes.spines.right": False}
@@ -96,7 +98,7 @@ def train(kind: str) -> tuple[Translator, list[float], list[float]]:
     """A small translator, its loss after every step, and its share of exact translations on the way."""
     torch.manual_seed(0)
     config = Seq2SeqConfig(tokenizer.vocab_size, tokenizer.vocab_size, kind, embedding=64, hidden=64, shared=True)
-    translator, losses, exact = Translator(Seq2Seq(config), tokenizer, reverse=False, facts={}), [], []
+    translator, losses, exact = Translator(Seq2Seq(config), tokenizer, facts={}), [], []
     optimizer = torch.optim.AdamW(translator.model.parameters(), lr=0.005, betas=(0.9, 0.98))
     schedule = SCHEDULES["cosine"](STEPS[kind], STEPS[kind] // 20)
     options = {"max_steps": STEPS[kind], "schedule": schedule, "clip": 1.0}
@@ -142,8 +144,7 @@ pair = next(pair for pair in corpus.validation if pair.source.startswith("March"
 def looked(translator: Translator, text: str) -> Alignment:
     """What the translator says, and where it looks."""
     (answer,) = translator.translate([text])
-    weights, source = translator.look(text, answer.tokens)
-    return align_words(weights, answer.tokens, source, tokenizer)
+    return align(translator, text, answer.tokens)
 
 
 def true_places(pair: Pair) -> list[tuple[int, int]]:

@@ -14,7 +14,7 @@ SCRIPTS = {"train", "evaluate", "predict", "generate", "translate", "compare", "
 PICKLERS = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 LIBRARY_LAYERS = {"RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell", "MultiheadAttention"}
 LIGHT = ("my_llm/errors", "my_llm/cli", "my_llm/device", "my_llm/schedules", "my_llm/metrics", "my_llm/text/")
-LIGHT = (*LIGHT, "my_llm/data/")
+LIGHT = (*LIGHT, "my_llm/data/", "my_llm/translation/flags")
 MAX_FILE, MAX_FUNCTION = 280, 60
 
 Checker = Callable[[PurePosixPath, str], list[str]]

@@ -4,7 +4,7 @@ That is what makes an exact resume a number instead of a replay: a run that was 
 1,234, and no example is lost or seen twice. The same function splits a batch over the ranks of a distributed run.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -83,22 +83,44 @@ def batch_indices(
 # order: the lengths are blurred before sorting, so that the neighbours differ each time.
 
 
-def by_length(lengths: Int[np.ndarray, "N"], batches: int, seed: int, epoch: int) -> list[Int[np.ndarray, "B"]]:
-    """All sequences, in `batches` batches of similar length and nearly equal size, in random order."""
+Cut = Callable[[np.ndarray, np.ndarray, int], list[np.ndarray]]  # (order, lengths, batches) → the order in parts
+
+
+def equal_counts(order: Int[np.ndarray, "N"], lengths: Int[np.ndarray, "N"], batches: int) -> list[np.ndarray]:
+    """As many sequences in every part, give or take one."""
+    return np.array_split(order, batches)
+
+
+def equal_tokens(order: Int[np.ndarray, "N"], lengths: Int[np.ndarray, "N"], batches: int) -> list[np.ndarray]:
+    """As many tokens in every part, give or take a sequence: the long ones are fewer (Vaswani et al. 2017, §5.1).
+
+    A sequence belongs to part k if the tokens before it are at least k and less than k + 1 shares of all.
+    """
+    ends = lengths[order].cumsum()
+    number = (ends - lengths[order]) * batches // ends[-1]  # of the part, for each sequence; never falls
+    return np.split(order, np.searchsorted(number, range(1, batches)))
+
+
+def by_length(
+    lengths: Int[np.ndarray, "N"], batches: int, seed: int, epoch: int, cut: Cut = equal_counts
+) -> list[Int[np.ndarray, "B"]]:
+    """All sequences, in `batches` batches of similar length, in random order; `cut` says what makes them equal."""
     random = np.random.default_rng((seed, epoch))
     blurred = (lengths + 2) * random.uniform(1, 1 + BLUR, size=len(lengths))
-    together = np.array_split(np.argsort(blurred, kind="stable"), batches)
+    together = cut(np.argsort(blurred, kind="stable"), lengths, batches)
     return [together[number] for number in random.permutation(batches)]
 
 
 class LengthBatches:
-    """Batch number i as the numbers of its sequences: a pure function of (i, lengths, batch_size, seed, rank, world).
+    """Batch number i as the numbers of its sequences: a pure function of i and what is given here.
 
     Every epoch holds every sequence once. Of a batch, rank r takes the items r, r + world, …
 
     Args:
         lengths: The length of each sequence.
         batch_size: Most sequences in a batch, over all ranks.
+        max_tokens: If positive, this many tokens make a batch, and not a number of sequences: on average at most so
+            many, and in no batch more than a sequence beyond the average. Padding is not counted.
         seed: Another seed is another order.
         rank: This process, 0 to world - 1.
         world: Number of processes.
@@ -107,10 +129,19 @@ class LengthBatches:
         ConfigError: no sequence, or too few to give every process a part of every batch.
     """
 
-    def __init__(self, lengths: Sequence[int], *, batch_size: int, seed: int, rank: int = 0, world: int = 1):
+    def __init__(
+        self, lengths: Sequence[int], *, batch_size: int, max_tokens: int = 0, seed: int, rank: int = 0, world: int = 1
+    ):
         self.lengths, self.seed, self.rank, self.world = np.asarray(lengths), seed, rank, world
         self.per_epoch = batches_per_epoch(len(lengths), batch_size)
-        smallest = len(lengths) // self.per_epoch
+        smallest, self.cut = len(lengths) // self.per_epoch, equal_counts
+        if max_tokens > 0:
+            total, longest = int(self.lengths.sum()), int(self.lengths.max())
+            self.per_epoch, self.cut = batches_per_epoch(total, max_tokens), equal_tokens
+            smallest = len(lengths) if self.per_epoch == 1 else total // (self.per_epoch * longest)
+            if smallest < 1:
+                valid = f"{2 * longest * world} or more"
+                raise ConfigError("the longest sequence has more tokens than a batch", got=max_tokens, valid=valid)
         if not 0 <= rank < world <= smallest:
             raise ConfigError(
                 "too many processes for the batch",
@@ -122,7 +153,7 @@ class LengthBatches:
     def __call__(self, index: int) -> list[int]:
         epoch, position = divmod(index, self.per_epoch)
         if self.drawn[0] != epoch:
-            self.drawn = epoch, by_length(self.lengths, self.per_epoch, self.seed, epoch)
+            self.drawn = epoch, by_length(self.lengths, self.per_epoch, self.seed, epoch, self.cut)
         return self.drawn[1][position][self.rank :: self.world].tolist()
 
 

@@ -3,7 +3,12 @@
 from stage2_rnn_lstm.models.by_hand import NUMPY_CELLS, stack, stack_backward
 from stage2_rnn_lstm.models.by_hand_language_model import NumpyLanguageModel, clip, token_cross_entropy
 from stage2_rnn_lstm.models.cells import CELLS, GRULayer, LSTMLayer, RNNLayer, gru_step, lstm_step, rnn_step
-from stage2_rnn_lstm.models.classifier import SequenceClassifier, SequenceClassifierConfig
+from stage2_rnn_lstm.models.classifier import (
+    SequenceClassifier,
+    SequenceClassifierConfig,
+    forget_words,
+    mean_over_time,
+)
 from stage2_rnn_lstm.models.crf import best_sequence, log_partition, sequence_score
 from stage2_rnn_lstm.models.ensemble import Ensemble, mean_of
 from stage2_rnn_lstm.models.language_model import LanguageModel, LanguageModelConfig
@@ -48,12 +53,14 @@ __all__ = [
     "best_sequence",
     "clip",
     "detached",
+    "forget_words",
     "gru_step",
     "language_model_gradients",
     "load_official",
     "log_partition",
     "lstm_step",
     "mean_of",
+    "mean_over_time",
     "official",
     "official_forward",
     "official_gradients",

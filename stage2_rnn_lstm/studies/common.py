@@ -20,13 +20,14 @@ from torch import Tensor, nn
 from my_llm import studies
 from my_llm.data.catalog import LanguageText, load_text
 from my_llm.errors import ConfigError
+from my_llm.language.scoring import nats_of
 from my_llm.plots import PALETTE
 from my_llm.schedules import Schedule, cosine
 from my_llm.studies import finish, lines, mean_and_spread, sheet
 from my_llm.text import CharTokenizer
 from my_llm.training import Step, train_steps
 from stage2_rnn_lstm.data import Streams
-from stage2_rnn_lstm.language import CarriedLoss, nats_of
+from stage2_rnn_lstm.language import CarriedLoss
 from stage2_rnn_lstm.models import LanguageModel, LanguageModelConfig
 from stage2_rnn_lstm.studies import StudyConfig, seeds_of, steps_of
 

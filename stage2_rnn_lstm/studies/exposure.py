@@ -41,7 +41,7 @@ from stage2_rnn_lstm.studies.common import (
     steps_of,
 )
 from stage2_rnn_lstm.studies.trials import warm_up
-from stage2_rnn_lstm.writer import Writer, step_of
+from stage2_rnn_lstm.writer import step_of, writer_of
 
 Row = dict[str, Any]
 HIDDEN, BATCH, LENGTH = 128, 32, 64
@@ -108,7 +108,7 @@ class Free(NamedTuple):
 @torch.inference_mode()
 def write(model: LanguageModel, text: Characters, prompts: Int[Tensor, "B P"], length: int, seed: int) -> Free:
     """Continue every prompt with `length` characters, drawn from the model's distribution as it is."""
-    writer, states = Writer(model, text.tokenizer, facts={}), []
+    writer, states = writer_of(model, text.tokenizer, facts={}), []
 
     def listening(tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
         logits, state = writer.step(tokens, state)

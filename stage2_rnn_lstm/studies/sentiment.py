@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from my_llm.classification import MAX_VOCABULARY, TextSorter
 from my_llm.data.batches import batch_indices, batches_per_epoch
 from my_llm.data.catalog import TextClassification, load
 from my_llm.schedules import linear
@@ -36,7 +37,7 @@ from stage1_mlp.models import (
     logistic_regression,
     naive_bayes,
 )
-from stage2_rnn_lstm.classifying import MAX_VOCABULARY, TextSorter, prepare
+from stage2_rnn_lstm.classifying import prepare
 from stage2_rnn_lstm.models import SequenceClassifier
 from stage2_rnn_lstm.studies.common import COLORS, StudyConfig, check, finish, mean_and_spread, save, seeds_of, sheet
 from stage2_rnn_lstm.studies.trials import warm_up

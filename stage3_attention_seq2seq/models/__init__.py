@@ -33,7 +33,7 @@ from stage3_attention_seq2seq.models.official import (
     to_numpy,
     to_official,
 )
-from stage3_attention_seq2seq.models.seq2seq import Seq2Seq, Seq2SeqConfig, Seq2SeqState, reorder
+from stage3_attention_seq2seq.models.seq2seq import Seq2Seq, Seq2SeqConfig, Seq2SeqState
 
 __all__ = [
     "ATTENTIONS",
@@ -67,7 +67,6 @@ __all__ = [
     "masked_softmax",
     "maxout",
     "multiplicative_scores",
-    "reorder",
     "seq2seq_gradients",
     "to_numpy",
     "to_official",

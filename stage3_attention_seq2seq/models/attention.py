@@ -34,7 +34,7 @@ class Memory(NamedTuple):
 # --- the formulas -----------------------------------------------------------------------------------------------------
 
 
-def masked_softmax(scores: Float[Tensor, "B T S"], real: Bool[Tensor, "B #T S"]) -> Float[Tensor, "B T S"]:
+def masked_softmax(scores: Float[Tensor, "*B T S"], real: Bool[Tensor, "*#B #T S"]) -> Float[Tensor, "*B T S"]:
     """A softmax over the real tokens; the others get 0, and so does a row that has none."""
     lowest = torch.finfo(scores.dtype).min  # -inf would make NaN of a row without a token: (-inf) - (-inf)
     return torch.where(real, scores, lowest).softmax(dim=-1) * real

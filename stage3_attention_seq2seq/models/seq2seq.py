@@ -70,15 +70,6 @@ class Seq2SeqState(NamedTuple):
     weights: Float[Tensor, "B S"] | None  # of the last step: where the decoder looked
 
 
-def reorder(state: Seq2SeqState, rows: Int[Tensor, "N"]) -> Seq2SeqState:
-    """`select_rows` for beam search, where a hypothesis is only ever overtaken by others of its own sentence.
-
-    They have the same memory: once it is there for each hypothesis, it can stay.
-    """
-    memory = state.memory if len(rows) == len(state.memory.real) else select_rows(state.memory, rows)
-    return Seq2SeqState(memory, select_rows(state.decoder, rows), select_rows(state.weights, rows))
-
-
 class Seq2Seq(nn.Module):
     """Encoder, bridge, decoder with its attention, head.
 
@@ -149,3 +140,17 @@ class Seq2Seq(nn.Module):
         features, decoder, weights = self.decoder(tokens, state.decoder, state.memory)
         last = None if weights is None else weights[:, -1]
         return self.head(self.dropout(features[:, -1])), Seq2SeqState(state.memory, decoder, last)
+
+    def reorder(self, state: Seq2SeqState, rows: Int[Tensor, "N"]) -> Seq2SeqState:
+        """`select_rows` for beam search, where a hypothesis is only ever overtaken by others of its own sentence.
+
+        They have the same memory: once it is there for each hypothesis, it can stay.
+        """
+        memory = state.memory if len(rows) == len(state.memory.real) else select_rows(state.memory, rows)
+        return Seq2SeqState(memory, select_rows(state.decoder, rows), select_rows(state.weights, rows))
+
+    def look(
+        self, source: Int[Tensor, "B S"], lengths: Int[Tensor, "B"], target_in: Int[Tensor, "B T"]
+    ) -> Float[Tensor, "B T S"] | None:
+        """Where it looks while it says the target; None without attention."""
+        return self(source, lengths, target_in)[1]

@@ -20,7 +20,9 @@ from my_llm.data.corpora.numbers_en_fr import alignment
 from my_llm.data.corpora.translation import WORD
 from my_llm.plots import LOOK
 from my_llm.text import EOS
-from stage3_attention_seq2seq.alignment import Alignment, align_words
+from my_llm.translation.alignment import Alignment, align_words
+from my_llm.translation.translator import Translator
+from stage3_attention_seq2seq.models import Seq2Seq
 from stage3_attention_seq2seq.studies.common import (
     COLORS,
     Row,
@@ -37,7 +39,7 @@ from stage3_attention_seq2seq.studies.common import (
     steps_of,
     trained,
 )
-from stage3_attention_seq2seq.translator import Translator
+from stage3_attention_seq2seq.translator import look
 
 NAMES = ("none", "bahdanau", "luong_dot", "luong_general", "luong_concat", "local")
 STEPS, POINTS = 1200, 12
@@ -86,15 +88,15 @@ class Looks(NamedTuple):
     agreement: float
 
 
-def alignment_of(translator: Translator, pair: Pair) -> tuple[Float[Tensor, "T S"], Alignment]:
+def alignment_of(translator: Translator[Seq2Seq], pair: Pair) -> tuple[Float[Tensor, "T S"], Alignment]:
     """Weights of tokens and of words while the translator says the right translation."""
     tokens = [*translator.tokenizer.encode(pair.target), EOS]
-    looked = translator.look(pair.source, tokens)
+    looked = look(translator, pair.source, tokens)
     assert looked is not None
     return looked[0], align_words(looked[0], tokens, looked[1], translator.tokenizer)
 
 
-def looks_of(translator: Translator, pairs: Sequence[Pair]) -> Looks:
+def looks_of(translator: Translator[Seq2Seq], pairs: Sequence[Pair]) -> Looks:
     """Sharpness and agreement; <eos> is a place to look at, which is never right, but not a word to be judged."""
     entropies, largest, agreements = [], [], []
     for pair in pairs:

@@ -28,10 +28,12 @@ from my_llm.schedules import cosine
 from my_llm.studies import finish, lines, mean_and_spread, sheet
 from my_llm.text import BOS, PAD, BPETokenizer
 from my_llm.training import train_steps
-from stage3_attention_seq2seq.data import PairBatches, encode_sources, train_tokenizer
+from my_llm.translation.batches import PairBatches, train_tokenizer
+from my_llm.translation.loss import TranslationLoss
+from my_llm.translation.translator import Translator
+from stage3_attention_seq2seq.data import READING
 from stage3_attention_seq2seq.models import Seq2Seq, Seq2SeqConfig
 from stage3_attention_seq2seq.studies import StudyConfig, seeds_of, steps_of
-from stage3_attention_seq2seq.translator import TranslationLoss, Translator
 
 __all__ = [
     "COLORS", "Row", "Sentences", "Setting", "StudyConfig", "Trained", "check", "finish", "lines", "load_sentences",
@@ -85,7 +87,7 @@ def _load_sentences(dataset: str) -> Sentences:
 class Trained(NamedTuple):
     """A translator, the processor time of its training, and on the way (step, share of exact translations)."""
 
-    translator: Translator
+    translator: Translator[Seq2Seq]
     seconds: float
     curve: Sequence[tuple[int, float]] = ()
 
@@ -127,10 +129,11 @@ def trained(text: Sentences, setting: Setting) -> Trained:
     if setting.change is not None:
         setting.change(model)
     order = {"batch_size": BATCH, "seed": setting.seed}
-    batches = PairBatches(text.tokenizer, text.train, max_length=LONGEST, reverse=setting.reverse, **order)
+    encode = READING[setting.reverse]
+    batches = PairBatches(text.tokenizer, text.train, max_length=LONGEST, encode=encode, **order)
     optimizer = torch.optim.Adam(model.parameters(), RATE, betas=(0.9, 0.98), fused=True)
     loss_fn, schedule = TranslationLoss(0.1, setting.teacher_forcing), cosine(setting.steps, setting.steps // 20)
-    translator = Translator(model, text.tokenizer, reverse=setting.reverse, facts={})
+    translator = Translator(model, text.tokenizer, facts={}, encode=encode)
     curve, seconds, since = [], 0.0, time.process_time()
     for step in train_steps(model, batches, loss_fn, optimizer, max_steps=setting.steps, schedule=schedule, clip=1.0):
         if setting.points and (step.index + 1) % max(setting.steps // setting.points, 1) == 0:
@@ -154,9 +157,9 @@ def scored(found: Sequence[Trained], pairs: Sequence[Pair]) -> Row:
 
 
 @torch.inference_mode()
-def nats_of(translator: Translator, texts: Sequence[str], said: Sequence[Sequence[int]]) -> list[float]:
+def nats_of(translator: Translator[Seq2Seq], texts: Sequence[str], said: Sequence[Sequence[int]]) -> list[float]:
     """−log p of a translation of each sentence, read with teacher forcing; its tokens end with <eos> if it ended."""
-    sources = [torch.tensor(ids) for ids in encode_sources(translator.tokenizer, texts, translator.reverse)]
+    sources = [torch.tensor(ids) for ids in translator.encode(translator.tokenizer, texts)]
     nats = [0.0] * len(texts)
     for rows in chunks_by_length([len(source) for source in sources]):
         source, lengths = pad([sources[row] for row in rows])

@@ -20,8 +20,9 @@ from torch.nn.functional import normalize
 from my_llm.cli import printable
 from my_llm.data.catalog import Pair
 from my_llm.text import EOS
-from stage3_attention_seq2seq.alignment import END
-from stage3_attention_seq2seq.models import Attention, Memory, masked_softmax
+from my_llm.translation.alignment import END
+from my_llm.translation.translator import Translator
+from stage3_attention_seq2seq.models import Attention, Memory, Seq2Seq, masked_softmax
 from stage3_attention_seq2seq.studies.common import (
     Row,
     Setting,
@@ -37,7 +38,6 @@ from stage3_attention_seq2seq.studies.common import (
     steps_of,
     trained,
 )
-from stage3_attention_seq2seq.translator import Translator
 
 STEPS = 600
 FIXED, DYNAMIC, STILL = "fixed", "dynamic", "dynamic, held still"
@@ -58,11 +58,11 @@ def held_still(found: Trained) -> Trained:
     model = deepcopy(found.translator.model)
     width = model.config.hidden
     model.decoder.attention = EvenAttention(width, width, width)
-    translator = Translator(model, found.translator.tokenizer, reverse=found.translator.reverse, facts={})
+    translator = Translator(model, found.translator.tokenizer, facts={}, encode=found.translator.encode)
     return Trained(translator, found.seconds)
 
 
-def contexts_of(translator: Translator, text: str) -> tuple[list[int], Float[Tensor, "T K"]]:
+def contexts_of(translator: Translator[Seq2Seq], text: str) -> tuple[list[int], Float[Tensor, "T K"]]:
     """What a translator says about a sentence, token by token, and the context at each of them."""
     seen = []
 
@@ -81,7 +81,7 @@ def likeness(contexts: Float[Tensor, "T K"]) -> Float[Tensor, "T T"]:
     return directions @ directions.t()
 
 
-def change(translator: Translator, pairs: Sequence[Pair]) -> float:
+def change(translator: Translator[Seq2Seq], pairs: Sequence[Pair]) -> float:
     """1 − cosine of one step's context with the next one's, mean over the steps: 0 if nothing changes."""
     found = [likeness(contexts_of(translator, pair.source)[1]).diagonal(1) for pair in pairs]
     return float((1 - torch.cat(found)).clamp(min=0).sum() / max(sum(map(len, found)), 1))
@@ -130,7 +130,7 @@ def context(config: StudyConfig) -> None:
 Said = list[tuple[Pair, dict[str, str]]]  # a sentence, and what each case says
 
 
-def side_by_side(translators: Mapping[str, Translator], pairs: Sequence[Pair]) -> Said:
+def side_by_side(translators: Mapping[str, Translator[Seq2Seq]], pairs: Sequence[Pair]) -> Said:
     """The first sentences, of those with at least six words, on which fixed and dynamic say different things."""
     long = [pair for pair in pairs if len(pair.source.split()) >= 6] or list(pairs)
     said = {case: each.translate([pair.source for pair in long]) for case, each in translators.items()}
@@ -148,7 +148,7 @@ def show(chosen: Said) -> None:
     print()
 
 
-def _draw_context(translators: Mapping[str, Translator], chosen: Said) -> None:
+def _draw_context(translators: Mapping[str, Translator[Seq2Seq]], chosen: Said) -> None:
     """Left and middle: how alike the contexts of any two steps are. Right: the sentences."""
     figure, charts = sheet(3, width=4.0, height=4.9, title="One context for all steps, or another at each step")
     for chart, case in zip(charts, (FIXED, DYNAMIC)):

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from my_llm.data.catalog import Pair
 from my_llm.text import EOS
+from my_llm.translation.translator import Translator
 from stage3_attention_seq2seq.studies.common import (
     COLORS,
     Row,
@@ -27,7 +28,6 @@ from stage3_attention_seq2seq.studies.common import (
     steps_of,
     trained,
 )
-from stage3_attention_seq2seq.translator import Translator
 
 RATIOS = (1.0, 0.75, 0.5, 0.25)
 STEPS = 400  # later, all of them would be nearly perfect

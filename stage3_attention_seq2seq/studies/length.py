@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from my_llm import metrics
 from my_llm.data.catalog import Pair
+from my_llm.translation.translator import Translator
 from stage3_attention_seq2seq.studies.common import (
     COLORS,
     HIDDEN,
@@ -28,7 +29,6 @@ from stage3_attention_seq2seq.studies.common import (
     steps_of,
     trained,
 )
-from stage3_attention_seq2seq.translator import Translator
 
 LEARNT, ASKED = 4, 6  # expressions in the longest list to learn from, and to be asked
 LISTS, TESTS = 20_000, 600

@@ -18,6 +18,7 @@ from my_llm import metrics
 from my_llm.cli import printable
 from my_llm.data.catalog import Pair, Translation, load_pairs
 from my_llm.decoding import greedy, sample
+from my_llm.translation.translator import Translated, Translator
 from stage3_attention_seq2seq.studies.common import (
     COLORS,
     SCORED,
@@ -35,7 +36,7 @@ from stage3_attention_seq2seq.studies.common import (
     steps_of,
     trained,
 )
-from stage3_attention_seq2seq.translator import Translated, Translator, load_translator
+from stage3_attention_seq2seq.translator import load_translator
 
 BEAMS, PENALTIES, PENALTY = (2, 5, 10), (0.0, 0.6, 1.0), 0.6
 TEMPERATURES = (0.3, 0.7, 1.0)

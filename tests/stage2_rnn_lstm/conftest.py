@@ -8,7 +8,8 @@ import pytest
 from stage2_world import DATASETS, LANGUAGE, SMALL, Call, Trained, write_corpora
 
 from my_llm.cli import execute
-from stage2_rnn_lstm import evaluate, language, train
+from my_llm.language import scoring, writer
+from stage2_rnn_lstm import evaluate, train
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +21,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("MY_LLM_HOME", str(folder))
         patch.setenv("MY_LLM_DATA", str(folder))
         patch.setattr(sys, "argv", ["train.py"])
-        patch.setattr(language, "SAMPLE", 20)
-        patch.setattr(evaluate, "ENOUGH", 30)
+        patch.setattr(writer, "SAMPLE", 20)
+        patch.setattr(scoring, "ENOUGH", 30)
         yield folder
 
 

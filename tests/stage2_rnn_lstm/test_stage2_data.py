@@ -1,4 +1,4 @@
-"""Streams and windows: every token once, without a break, the same for the same number; scoring misses no token."""
+"""Streams and windows: every token once, without a break, the same for the same number."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from my_llm.errors import DataError
-from stage2_rnn_lstm.data import Streams, side_by_side
+from stage2_rnn_lstm.data import Streams
 
 # Tokens that are their own positions: what a window holds is then what it covers.
 lengths = st.integers(1, 11)
@@ -80,36 +80,3 @@ def test_a_text_that_is_too_short_is_one_line(batch: int, length: int):
     assert Streams(torch.arange(needed), batch, length).per_epoch == 1
     with pytest.raises(DataError, match=rf"{needed - 1:,} tokens.*at least .* = {needed:,}.*--batch_size"):
         Streams(torch.arange(needed - 1), batch, length)
-
-
-# --- scoring ----------------------------------------------------------------------------------------------------------
-
-
-@given(st.integers(2, 300), st.integers(1, 40), st.integers(0, 80))
-def test_every_token_but_the_first_is_a_target_once(size: int, streams: int, warm_up: int):
-    tokens = torch.arange(size)
-    inputs, targets, counts = side_by_side(tokens, streams, warm_up)
-    assert inputs.shape == targets.shape == counts.shape and len(inputs) == streams
-    assert torch.equal(targets, inputs + 1)
-    assert targets[counts == 1].tolist() == list(range(1, size))  # in order, stream by stream
-    assert set(counts.flatten().tolist()) <= {0, 1}
-
-
-@given(st.integers(2, 300), st.integers(1, 40), st.integers(0, 80))
-def test_every_stream_has_its_past_without_a_break(size: int, streams: int, warm_up: int):
-    """Up to its last target a stream reads consecutive tokens, and `warm_up` of them before its first target."""
-    inputs, _, counts = side_by_side(torch.arange(size), streams, warm_up)
-    assert inputs[0, 0] == 0 and counts[0, 0] == 1  # the text begins with its first token, read once
-    for row, counted in zip(inputs, counts.bool(), strict=True):
-        if counted.any():
-            first, last = (int(end) for end in counted.nonzero()[[0, -1], 0])
-            assert torch.equal(row[: last + 1], row[0] + torch.arange(last + 1))
-            assert first == warm_up or row[0] == 0
-
-
-def test_side_by_side_by_arithmetic():
-    """10 tokens, 3 streams, 3 of warm-up: 9 targets, 3 of them in the first stream's warm-up, 2 more for each."""
-    inputs, targets, counts = side_by_side(torch.arange(10), 3, 3)
-    assert inputs.tolist() == [[0, 1, 2, 3, 4], [2, 3, 4, 5, 6], [4, 5, 6, 7, 8]]
-    assert counts.tolist() == [[1, 1, 1, 1, 1], [0, 0, 0, 1, 1], [0, 0, 0, 1, 1]]
-    assert targets[counts == 1].tolist() == list(range(1, 10))

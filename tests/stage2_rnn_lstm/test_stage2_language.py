@@ -14,10 +14,11 @@ from torch.utils._pytree import tree_map
 
 from my_llm import checkpoint
 from my_llm.data.catalog import LanguageText
+from my_llm.language.scoring import CHUNK, nats_of, predicted_bytes
 from my_llm.text import CharTokenizer, WordTokenizer
 from my_llm.training import train_steps
 from stage2_rnn_lstm.data import Streams, Window
-from stage2_rnn_lstm.language import CHUNK, CarriedLoss, count_ngrams, nats_of, predicted_bytes, prepare
+from stage2_rnn_lstm.language import CarriedLoss, count_ngrams, prepare
 from stage2_rnn_lstm.models import LanguageModel, LanguageModelConfig, WaveNet, WaveNetConfig
 from stage2_rnn_lstm.train import TrainConfig, with_defaults
 

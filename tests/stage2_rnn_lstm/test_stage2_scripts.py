@@ -12,14 +12,15 @@ from kill_driver import same_end
 from stage2_world import LANGUAGE, SMALL, Call, Trained, newest, scored, sentences
 
 from my_llm import checkpoint
-from my_llm.data.catalog import CATALOG
+from my_llm.data.catalog import CATALOG, LanguageText
 from my_llm.data.corpora import three_kingdoms
 from my_llm.data.sources import LocalFolder
 from my_llm.journal import read_metrics
+from my_llm.language.batches import tokenizer_for
 from my_llm.run import Run
 from my_llm.text import SPECIALS, Tokenizer, load_vocabulary
 from my_llm.training import Step
-from stage2_rnn_lstm import language, train
+from stage2_rnn_lstm import train
 from stage2_rnn_lstm.models import LanguageModel, LanguageModelConfig
 from stage2_rnn_lstm.writer import KIND, parts_of
 
@@ -89,7 +90,7 @@ def test_the_score_is_the_one_computed_by_hand(tmp_path: Path, call: Call, monke
     are predicted: 5 · 1 + 3 · 2 = 11 bits for 8 characters in 9 bytes."""
     monkeypatch.setenv("MY_LLM_DATA", str(tmp_path))
     (tmp_path / "tiny_shakespeare.txt").write_text("aab" * 30)
-    tokenizer = language.tokenizer_for(language.LanguageText("t", "en", "aab", "", "", "", ""), "char", 10)
+    tokenizer = tokenizer_for(LanguageText("t", "en", "aab", "", "", "", ""), "char", 10)
     save_fixed(tmp_path / "m.pt", tokenizer, {"a": 1 / 2, "b": 1 / 4})
     facts = scored(call, tmp_path / "m.pt")
     assert (facts["n"], facts["vocabulary"]) == (8, 6)
@@ -108,7 +109,7 @@ def test_words_are_worth_the_bytes_of_the_text_that_they_can_give_back(
     All but the first word are predicted: twice one (1 bit), 3 times two (2 bits), 3 line ends (3 bits)."""
     monkeypatch.setenv("MY_LLM_DATA", str(tmp_path))
     (tmp_path / "tiny_shakespeare.txt").write_text("  one  two\n" * 30)
-    tokenizer = language.tokenizer_for(language.LanguageText("t", "en", "one two\n", "", "", "", ""), "word", 10)
+    tokenizer = tokenizer_for(LanguageText("t", "en", "one two\n", "", "", "", ""), "word", 10)
     save_fixed(tmp_path / "m.pt", tokenizer, {"one": 1 / 2, "two": 1 / 4, "\n": 1 / 8})
     facts = scored(call, tmp_path / "m.pt")
     assert (facts["n"], facts["vocabulary"]) == (8, 7)

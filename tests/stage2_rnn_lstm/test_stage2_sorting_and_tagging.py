@@ -6,15 +6,16 @@ import pytest
 import torch
 
 from my_llm import checkpoint
+from my_llm.classification import first_and_last
 from my_llm.data.batches import LengthBatches
 from my_llm.data.corpora.classification import Example, TextClassification
 from my_llm.data.corpora.tags import TaggedSentence, Tagging
 from my_llm.errors import CheckpointError
+from my_llm.tasks import Prepared
 from my_llm.text import PAD, UNK
 from my_llm.training import train_steps
-from stage1_mlp.models import AdamW
+from stage1_mlp.models import AdamW, cross_entropy
 from stage2_rnn_lstm import classifying, tagging
-from stage2_rnn_lstm.prepared import Prepared
 
 ORDER = {"batch_size": 8, "seed": 0}
 CPU = torch.device("cpu")
@@ -73,8 +74,8 @@ def lengths_of(task: str) -> list[int]:
 
 
 def test_a_long_text_keeps_its_two_ends():
-    assert classifying.first_and_last(list(range(9)), 5) == [0, 1, 2, 7, 8]
-    assert classifying.first_and_last([1, 2, 3], 5) == [1, 2, 3]
+    assert first_and_last(list(range(9)), 5) == [0, 1, 2, 7, 8]
+    assert first_and_last([1, 2, 3], 5) == [1, 2, 3]
 
 
 def test_a_long_word_keeps_its_two_ends_and_a_number_loses_its_digits():
@@ -131,7 +132,7 @@ def test_the_loss_of_a_batch_is_the_sum_of_the_losses_of_its_parts(task):
 def test_a_saved_classifier_answers_as_before(tmp_path):
     ready = save("classify", tmp_path / "best.pt")
     loaded = classifying.load_labeller(tmp_path / "best.pt", CPU)
-    assert loaded.scores(texts().validation) == ready.validate()
+    assert loaded.scores(texts().validation, cross_entropy) == ready.validate()
     together = loaded.probabilities(["film good", "", "bad GOOD film end end"])
     alone = loaded.probabilities(["bad good film end end"])
     torch.testing.assert_close(together[2:], alone)

@@ -25,9 +25,10 @@ from pathlib import Path
 import my_llm.run
 from my_llm.device import rank, world
 from my_llm.run import Run, Stopped
-from stage2_rnn_lstm import language, train
+from my_llm.language import writer
+from stage2_rnn_lstm import train
 
-language.SAMPLE = 10
+writer.SAMPLE = 10
 sys.argv = ["train.py"]
 config = train.TrainConfig(batch_size=7, length=9, embedding=5, hidden=11, layers=2, lr=0.02, threads=1, epochs=3)
 log = Run.log

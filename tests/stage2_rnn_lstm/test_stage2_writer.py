@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from my_llm import checkpoint
 from my_llm.decoding import generate, greedy, sample
 from my_llm.errors import CheckpointError
+from my_llm.language.writer import Writer
 from my_llm.text import SPECIALS, CharTokenizer, Tokenizer, WordTokenizer
 from stage2_rnn_lstm import writer as module
 from stage2_rnn_lstm.models import LanguageModel, LanguageModelConfig, NGramModel, WaveNet, WaveNetConfig
-from stage2_rnn_lstm.writer import KIND, NGRAM_KIND, Model, Writer, build, parts_of, quick_step, step_of
+from stage2_rnn_lstm.writer import KIND, NGRAM_KIND, Model, build, load_writer, parts_of, quick_step, step_of, writer_of
 
 CPU = torch.device("cpu")
 TEXT = "the cat, the dog - and (the) bird's song!\nno more of the cat.\n"
@@ -47,15 +48,15 @@ def content_of(model_type: str, tokenizer: Tokenizer = CHARS) -> dict[str, Any]:
     return {"kind": kind, **parts_of(model, model_type, tokenizer), **weights, **FACTS}
 
 
-def writer_of(tokenizer: Tokenizer, model_type: str = "lstm") -> Writer:
-    return Writer(model_of(model_type, tokenizer), tokenizer, FACTS)
+def some_writer(tokenizer: Tokenizer, model_type: str = "lstm") -> Writer:
+    return writer_of(model_of(model_type, tokenizer), tokenizer, FACTS)
 
 
 @pytest.mark.parametrize("tokenizer", [CHARS, WORDS], ids=["char", "word"])
 @pytest.mark.parametrize("model_type", TYPES)
 def test_every_model_comes_back_and_writes_what_it_wrote(model_type: str, tokenizer: Tokenizer, tmp_path: Path):
     checkpoint.save(tmp_path / "best.pt", content_of(model_type, tokenizer))
-    loaded, own = Writer.load(tmp_path / "best.pt", CPU), writer_of(tokenizer, model_type)
+    loaded, own = load_writer(tmp_path / "best.pt", CPU), some_writer(tokenizer, model_type)
     texts = [list(one.write("the cat", length=23, seed=seed)) for one, seed in ((own, 3), (loaded, 3), (loaded, 4))]
     assert texts[0] == texts[1] != texts[2]
     assert len(texts[0]) == 23
@@ -109,7 +110,7 @@ def test_a_single_token_takes_the_short_step():
 )
 def test_pieces_joined_are_the_decoding_of_the_whole(prompt: str, seed: int, word: bool):
     tokenizer = WORDS if word else CHARS
-    writer = writer_of(tokenizer)
+    writer = some_writer(tokenizer)
     numbers = writer.encode(prompt)
     start = torch.tensor([numbers or tokenizer.encode("\n")])
     pick = partial(sample, temperature=1.5, generator=torch.Generator().manual_seed(seed))
@@ -125,7 +126,7 @@ def test_pieces_joined_are_the_decoding_of_the_whole(prompt: str, seed: int, wor
 def test_a_mark_at_the_prompts_end_keeps_its_space(mark: str):
     tokenizer = WordTokenizer.train([f"one{mark}two\n"])
     model = NGramModel.fit(torch.tensor(tokenizer.encode(f"one{mark}two\n" * 20)), tokenizer.vocab_size, 3)
-    writer = Writer(model, tokenizer, FACTS)
+    writer = writer_of(model, tokenizer, FACTS)
     assert tokenizer.decode(writer.encode(f"one{mark}")[1:]) == mark and len(writer.encode(f"one{mark}")) == 2
     assert writer.encode("one") == writer.encode("one ") == writer.encode("one  ") == tokenizer.encode("one")
     assert writer.as_read(f"one{mark}") == f"one{mark}"
@@ -134,24 +135,24 @@ def test_a_mark_at_the_prompts_end_keeps_its_space(mark: str):
 
 @pytest.mark.parametrize("prompt", ["the cat, ", "the ", "the  ", ", ", " "])
 def test_every_space_of_a_prompt_is_a_character(prompt: str):
-    writer = writer_of(CHARS)
+    writer = some_writer(CHARS)
     assert writer.encode(prompt) == CHARS.encode(prompt) and len(writer.encode(prompt)) == len(prompt)
     assert writer.as_read(prompt) == prompt
 
 
 def test_text_comes_while_it_is_written():
-    stream = writer_of(CHARS).write("the", length=10**6)  # a million would take minutes
+    stream = some_writer(CHARS).write("the", length=10**6)  # a million would take minutes
     assert len("".join(next(stream) for _ in range(3))) == 3
 
 
 def test_without_a_prompt_it_writes_what_follows_a_line_end():
     for tokenizer, blank in ((CHARS, ""), (WORDS, "  ")):
-        writer = writer_of(tokenizer)
+        writer = some_writer(tokenizer)
         assert list(writer.write(blank, length=11)) == list(writer.write("\n", length=11))
 
 
 def test_settings_reach_the_draw():
-    writer, prompt = writer_of(CHARS), torch.tensor([CHARS.encode("the")])
+    writer, prompt = some_writer(CHARS), torch.tensor([CHARS.encode("the")])
     best = CHARS.decode(int(t) for t in generate(writer.step, prompt, max_new_tokens=19, choose=greedy))
     assert best not in ["".join(writer.write("the", length=19, seed=seed)) for seed in range(5)], "all is drawn"
     settings: list[dict[str, Any]] = [{"temperature": 0.0}, {"top_k": 1}, {"top_p": 1e-6}, {"temperature": 1e-5}]
@@ -171,12 +172,12 @@ def test_special_tokens_are_never_written(model_type: str):
     model = model_of(model_type, WORDS)
     if isinstance(model, LanguageModel):
         model.head.bias.data[: len(SPECIALS)] = 50.0  # would be all that it says
-    written = "".join(Writer(model, WORDS, FACTS).write("the xylophone", length=50, temperature=5.0))
+    written = "".join(writer_of(model, WORDS, FACTS).write("the xylophone", length=50, temperature=5.0))
     assert len(WORDS.encode(written)) > 30 and not any(special in written for special in SPECIALS)
 
 
 def test_what_is_unknown_is_named_and_shown():
-    chars, words = writer_of(CHARS), writer_of(WORDS)
+    chars, words = some_writer(CHARS), some_writer(WORDS)
     assert chars.unknown("the Zoo: Z\u4f60") == ["Z", ":", "\u4f60"]
     assert chars.as_read("the Z") == "the \ufffd"
     assert words.unknown("the big, big cat (here) the") == ["big", "here"]
@@ -189,7 +190,7 @@ def test_what_is_unknown_is_named_and_shown():
 def test_counting_goes_on_as_the_text_did():
     tokenizer = CharTokenizer.train(["abc\n"])
     model = NGramModel.fit(torch.tensor(tokenizer.encode("abc" * 50)), tokenizer.vocab_size, 3)
-    assert "".join(Writer(model, tokenizer, FACTS).write("ab", length=7, temperature=0.0)) == "cabcabc"
+    assert "".join(writer_of(model, tokenizer, FACTS).write("ab", length=7, temperature=0.0)) == "cabcabc"
 
 
 # ---------------------------------------------------------------- checkpoints that are not right
@@ -222,7 +223,7 @@ def test_parts_that_do_not_fit_cost_one_line(model_type: str, change: dict[str, 
     path = tmp_path / "odd.pt"
     checkpoint.save(path, {**content_of(model_type), **change})
     with pytest.raises(CheckpointError) as caught:
-        Writer.load(path, CPU)
+        load_writer(path, CPU)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -232,7 +233,7 @@ def test_a_missing_part_costs_one_line(part: str, tmp_path: Path):
     del content[part]
     checkpoint.save(tmp_path / "odd.pt", content)
     with pytest.raises(CheckpointError, match=part):
-        Writer.load(tmp_path / "odd.pt", CPU)
+        load_writer(tmp_path / "odd.pt", CPU)
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path):
@@ -240,14 +241,14 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path):
     content["model"]["head.bias"][3] = torch.nan
     checkpoint.save(tmp_path / "odd.pt", content)
     with pytest.raises(CheckpointError, match="not finite"):
-        Writer.load(tmp_path / "odd.pt", CPU)
+        load_writer(tmp_path / "odd.pt", CPU)
 
 
 def test_a_vocabulary_without_text_is_refused(tmp_path: Path):
     tokenizer = CharTokenizer.train([])
     checkpoint.save(tmp_path / "odd.pt", content_of("lstm", tokenizer))
     with pytest.raises(CheckpointError):
-        Writer.load(tmp_path / "odd.pt", CPU)
+        load_writer(tmp_path / "odd.pt", CPU)
 
 
 @pytest.mark.parametrize("model_type", TYPES[:-1])

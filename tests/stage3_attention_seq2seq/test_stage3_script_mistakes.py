@@ -43,6 +43,7 @@ OUT_OF_RANGE = [
         (evaluate, ["--examples", "-1"], "--examples"),
         (evaluate, ["--beam_size", "0"], "--beam_size is out of range"),
         (evaluate, ["--length_penalty", "nan"], "--length_penalty is out of range"),
+        (evaluate, ["--length_penalty", "1", "--beam_size", "1"], "--length_penalty belongs to beam search"),
     ],
 )
 def test_mistakes_cost_one_line_and_leave_nothing(script, flags: list[str], words: str, call: Call, home: Path):

@@ -19,6 +19,7 @@ from my_llm.journal import read_metrics
 from my_llm.run import Run
 from my_llm.training import Step
 from stage3_attention_seq2seq import train, translate
+from stage3_attention_seq2seq.data import encode_reversed
 from stage3_attention_seq2seq.models import ATTENTIONS
 from stage3_attention_seq2seq.translator import load_translator
 
@@ -93,12 +94,12 @@ def test_the_scores_are_those_of_sacrebleu(attention: str, call: Call, home: Pat
 
 
 def test_more_references_are_all_used(trained: Trained, call: Call, monkeypatch: pytest.MonkeyPatch):
-    from my_llm.data import catalog
+    from my_llm.translation import scoring
 
     usual = load_pairs("multi30k_en_fr")
     more = [Pair(pair.source, f"{pair.target} non", (pair.target,) if n % 2 else ()) for n, pair in enumerate(TEST)]
     object.__setattr__(usual, "test", more)
-    monkeypatch.setattr(catalog, "load_pairs", lambda name: usual)
+    monkeypatch.setattr(scoring, "load_pairs", lambda name: usual)
     facts = scored(call, trained(), "--beam_size", 1)
     row, said = facts["decoding"]["1"], [pair.target for pair in TEST]  # the model knows the language
     assert row["references"] == 2 and "nrefs:2|" in row["signature"]
@@ -150,7 +151,7 @@ def test_only_the_very_sentences_that_were_learnt_are_no_measure(trained: Traine
 
 def test_a_reversed_source_is_remembered_and_shown_in_reading_order(trained: Trained, call: Call):
     path = trained("bahdanau", "--reverse_source")
-    assert load_translator(path, CPU).reverse
+    assert load_translator(path, CPU).encode is encode_reversed
     facts = scored(call, path)
     assert facts["exact"] > 0.5 and facts["settings"]["reverse_source"]
     assert " ".join(facts["alignment"]["source"][:-1]) in {pair.source for pair in TEST}

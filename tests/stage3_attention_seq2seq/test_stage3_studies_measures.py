@@ -9,10 +9,11 @@ import torch
 
 from my_llm.data.catalog import Pair, Translation, load_pairs
 from my_llm.text import BOS, EOS
-from stage3_attention_seq2seq.data import PairBatches, encode_sources, train_tokenizer
+from my_llm.translation.batches import PairBatches, encode_sources, train_tokenizer
+from my_llm.translation.translator import Translated, Translator
+from stage3_attention_seq2seq.data import encode_reversed
 from stage3_attention_seq2seq.models import Encoder, Memory, Seq2Seq, Seq2SeqConfig
 from stage3_attention_seq2seq.studies import attentions, common, context, forcing, length, reading, search
-from stage3_attention_seq2seq.translator import Translated, Translator
 
 DATE = Pair("May third", "le trois mai")
 
@@ -34,7 +35,7 @@ class Fake(Translator):
     """Says, looks and scores as it is told; its model has seven parameters."""
 
     def __init__(self, **told: Any):
-        self.model, self.told = torch.nn.Linear(6, 1), told  # type: ignore[assignment]
+        self.model, self.told, self.encode = torch.nn.Linear(6, 1), told, encode_sources  # type: ignore[assignment]
 
     def translate(self, texts: Sequence[str], **how: Any) -> list[Translated]:
         return [Translated(self.told["says"][text], []) for text in texts]
@@ -151,7 +152,7 @@ def test_planted_looks_are_judged(text: common.Sentences, where: str, expected: 
     for row, word in enumerate(words(target)):
         aim = min(truth[word]) if where == "right" else (max(truth[word]) + 1) % 5
         weights[row, len(source) - 1 if where == "end" else english.index(aim)] = 1.0
-    fake = Fake(look=(weights, source))
+    fake = Fake(look=(weights[None], source))
     fake.tokenizer = text.tokenizer
     found = attentions.looks_of(fake, [pair])
     assert found == (0.0, 1.0, expected)
@@ -213,12 +214,12 @@ def test_an_encoder_of_one_direction_sees_the_past_only():
 
 def test_reversed_sources_are_learnt_from_reversed(text: common.Sentences):
     forth, back = (
-        PairBatches(text.tokenizer, text.train, max_length=60, reverse=reverse, batch_size=1, seed=0)(0).source[0]
-        for reverse in (False, True)
+        PairBatches(text.tokenizer, text.train, max_length=60, encode=encode, batch_size=1, seed=0)(0).source[0]
+        for encode in (encode_sources, encode_reversed)
     )
     assert back.tolist() == [*forth.tolist()[-2::-1], EOS]
     found = common.trained(text, common.Setting("none", 1, 0, hidden=8, reverse=True))
-    assert found.translator.reverse
+    assert found.translator.encode is encode_reversed
 
 
 # --- context ----------------------------------------------------------------------------------------------------------

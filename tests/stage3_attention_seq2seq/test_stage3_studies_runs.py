@@ -11,8 +11,8 @@ import pytest
 
 from my_llm import checkpoint, cli, ledger
 from my_llm.data.catalog import Translation, load_pairs
+from my_llm.translation.batches import train_tokenizer
 from stage3_attention_seq2seq import experiments
-from stage3_attention_seq2seq.data import train_tokenizer
 from stage3_attention_seq2seq.studies import StudyConfig, common, length, search
 from stage3_attention_seq2seq.translator import KIND
 
@@ -73,7 +73,7 @@ def test_beam_and_choosing_take_a_trained_translator(
     origin = {"name": "little", "sha256": "", "source": ""}
     facts = {"data": origin, "settings": {"attention_type": "luong_dot"}, "progress": {"seconds": 1.0}}
     weights = translator.model.state_dict()
-    checkpoint.save(path, {"kind": KIND, "model": weights, **translator.parts(), **facts})
+    checkpoint.save(path, {"kind": KIND, "model": weights, "reverse": False, **translator.parts(), **facts})
     monkeypatch.setattr(search, "load_pairs", lambda name: {"little": small.corpus}[name])
     code, _, err = called("--studies", "beam", "--model_path", path, "--seeds", 2, "--threads", 1)
     assert (code, err) == (0, "")

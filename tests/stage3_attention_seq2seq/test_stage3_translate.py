@@ -1,6 +1,7 @@
 """translate.py as people use it: a sentence, a file, through a pipe, in a terminal, and with mistakes."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,9 @@ from pathlib import Path
 import pytest
 from stage3_world import Call, Trained
 
-from stage3_attention_seq2seq import translate, translator
+from my_llm.translation.translator import Translated, Translator
+from stage3_attention_seq2seq import translate
+from stage3_attention_seq2seq.models import Seq2Seq
 
 ROOT = Path(__file__).parents[2]
 SENTENCE, RIGHT = "a red dog sees a big cat", "un chien rouge voit un chat grand"
@@ -21,7 +24,9 @@ def ask(call: Call, trained: Trained, tmp_path: Path):
 
     def asked(*flags: object, model: str = "bahdanau", **typed: str) -> tuple[int, str, list[str]]:
         checkpoint = trained(model, *(["--max_steps", 2] if model == "none" else []))
-        return call(translate, "--checkpoint", checkpoint, "--png", tmp_path / "a.png", *flags, **typed)
+        drawn = "--png" not in flags and {"--show_attention", "--interactive"} & set(flags)
+        place = ["--png", tmp_path / "a.png"] if drawn else []
+        return call(translate, "--checkpoint", checkpoint, *place, *flags, **typed)
 
     return asked
 
@@ -80,8 +85,8 @@ def test_a_file_is_answered_line_by_line(ask, tmp_path: Path):
 
 
 def test_a_translation_with_a_line_break_stays_one_line(ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    said = translator.Translated("un\nchien  rouge", [])
-    monkeypatch.setattr(translator.Translator, "translate", lambda self, texts, **flags: [said] * len(texts))
+    said = Translated("un\nchien  rouge", [])
+    monkeypatch.setattr(Translator, "translate", lambda self, texts, **flags: [said] * len(texts))
     (tmp_path / "f.txt").write_text("a\nb\n")
     assert ask("--file", tmp_path / "f.txt")[1] == "un chien rouge\n" * 2
 
@@ -117,6 +122,12 @@ def test_a_file_that_cannot_be_read_is_one_line(content: bytes | None, words: st
         (["--text", "a", "--beam_size", "two"], "--beam_size"),
         (["--text", "a", "--length_penalty", "-1"], "--length_penalty is out of range"),
         (["--text", "a", "--length_penalty", "nan"], "--length_penalty is out of range"),
+        (
+            ["--text", "a", "--beam_size", "1", "--length_penalty", "0.6"],
+            "--length_penalty belongs to beam search; got",
+        ),
+        (["--text", "a", "--png", "a.png"], "--png is where --show_attention draws; got '--png a.png'; next: add"),
+        (["--file", "absent.txt", "--png", "a.png"], "--png is where --show_attention draws"),
         (["--text", "a", "--seed", "-1"], "--seed"),
         (["--txet", "a"], "did you mean --text"),
         (["a red dog"], "a red dog"),
@@ -135,6 +146,43 @@ def test_a_model_without_attention_says_so(ask):
     code, out, errors = ask("--interactive", model="none", typed=typed)
     assert code == 0 and len(out.splitlines()) == 2
     assert sum("no attention to show" in line for line in errors) == 1
+
+
+# ---------------------------------------------------------------- Ctrl-C
+
+
+@pytest.fixture
+def pressed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Ctrl-C, at a place that could not bear an exception, in the second step of the first translation."""
+    steps, step = [], Seq2Seq.step
+
+    def press(model: Seq2Seq, *args: object):
+        steps.append(1)
+        if len(steps) == 2:
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt:
+                raise AssertionError("torn apart") from None
+        return step(model, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Seq2Seq, "step", press)
+    return steps
+
+
+@pytest.mark.parametrize("beam_size", [1, 5])
+@pytest.mark.parametrize("file", [False, True])
+def test_ctrl_c_ends_a_translation_at_the_next_token(
+    file: bool, beam_size: int, ask, tmp_path: Path, pressed: list[int]
+):
+    (tmp_path / "f.txt").write_text(f"{SENTENCE}\n" * 3)
+    what = ["--file", tmp_path / "f.txt"] if file else ["--text", SENTENCE]
+    code, out, errors = ask(*what, "--beam_size", beam_size)
+    assert (code, out, len(errors), len(pressed)) == (130, "", 1, 2) and errors[0].endswith(": stopped")
+
+
+def test_ctrl_c_stops_one_translation_of_a_conversation(ask, pressed: list[int]):
+    code, out, errors = ask("--interactive", typed=f"{SENTENCE}\n{SENTENCE}\n")
+    assert (code, out) == (0, f"{RIGHT}\n") and errors[1:] == ["", "stopped"]
 
 
 # ---------------------------------------------------------------- interactive

@@ -1,21 +1,22 @@
-"""Between a sentence and its translation: batches and saving change nothing, and the loss is what it says."""
+"""Between a sentence and its translation: batches and saving change nothing, and a look is in reading order."""
 
 import math
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
 
 from my_llm import checkpoint
 from my_llm.data.catalog import Pair
 from my_llm.errors import CheckpointError, DataError
-from my_llm.losses import linear_cross_entropy
 from my_llm.text import BOS, EOS, PAD, BPETokenizer
-from stage3_attention_seq2seq import translator as module
-from stage3_attention_seq2seq.data import Batch, encode_sources
+from my_llm.translation import translator as module
+from my_llm.translation.alignment import END, align_words
+from my_llm.translation.batches import encode_sources
+from my_llm.translation.translator import Translator
+from stage3_attention_seq2seq.data import READING
 from stage3_attention_seq2seq.models import ATTENTIONS, Seq2Seq, Seq2SeqConfig
-from stage3_attention_seq2seq.translator import KIND, TranslationLoss, Translator, load_translator
+from stage3_attention_seq2seq.translator import KIND, align, load_translator, look
 
 CPU = torch.device("cpu")
 TOKENIZER = BPETokenizer.train(["a red dog sees a big cat", "un chien rouge voit un grand chat"] * 3, 280)
@@ -26,7 +27,7 @@ FACTS = {
 }  # fmt: skip
 
 
-def translator(attention: str = "bahdanau", *, reverse: bool = False, dropout: float = 0.0) -> Translator:
+def translator(attention: str = "bahdanau", *, reverse: bool = False, dropout: float = 0.0) -> Translator[Seq2Seq]:
     """With random weights, large enough that what it says depends on what it reads."""
     torch.manual_seed(1)
     size = TOKENIZER.vocab_size
@@ -34,7 +35,7 @@ def translator(attention: str = "bahdanau", *, reverse: bool = False, dropout: f
     for parameter in model.parameters():
         parameter.data *= 3
     model.head.bias.data[EOS] = 4  # so that some of what it says comes to an end
-    return Translator(model, TOKENIZER, reverse=reverse, facts=FACTS)
+    return Translator(model, TOKENIZER, facts=FACTS, encode=READING[reverse])
 
 
 # --- translating ------------------------------------------------------------------------------------------------------
@@ -85,7 +86,7 @@ def test_translating_leaves_the_model_as_it_was_and_drops_nothing_out():
         ours.model.train(training)
         answers = [ours.translate(TEXTS, beam_size=size) for size in (1, 1, 2, 2)]
         assert answers[0] == answers[1] and answers[2] == answers[3]
-        ours.look("a red dog", answers[0][0].tokens)
+        look(ours, "a red dog", answers[0][0].tokens)
         assert ours.model.training == training
 
 
@@ -117,11 +118,11 @@ def test_scores_know_all_references_and_look_at_the_first_sentences(monkeypatch:
 def test_a_look_has_the_words_in_reading_order(attention: str, reverse: bool):
     ours = translator(attention, reverse=reverse)
     (answer,) = ours.translate(["a red dog"])
-    looked = ours.look("a red dog", answer.tokens)
+    looked = look(ours, "a red dog", answer.tokens)
     assert looked is not None
     weights, source = looked
     assert source == [*TOKENIZER.encode("a red dog"), EOS] and weights.shape == (len(answer.tokens), len(source))
-    read = torch.tensor(encode_sources(TOKENIZER, ["a red dog"], reverse))
+    read = torch.tensor(READING[reverse](TOKENIZER, ["a red dog"]))
     target = torch.tensor([[BOS, *answer.tokens[:-1]]])
     with torch.no_grad():
         raw = ours.model(read, torch.tensor([len(source)]), target)[1]
@@ -131,17 +132,22 @@ def test_a_look_has_the_words_in_reading_order(attention: str, reverse: bool):
     torch.testing.assert_close(weights[:, -1], raw[0, :, -1])
     if attention != "local":
         torch.testing.assert_close(weights.sum(dim=1), torch.ones(len(weights)))
+    aligned, by_hand = align(ours, "a red dog", answer.tokens), align_words(weights, answer.tokens, source, TOKENIZER)
+    assert aligned is not None and aligned.source == ["a", "red", "dog", END]
+    assert torch.equal(aligned.weights, by_hand.weights) and aligned.target == by_hand.target
 
 
 def test_without_attention_there_is_nothing_to_look_at():
-    assert translator("none").look("a red dog", [EOS]) is None
+    assert look(translator("none"), "a red dog", [EOS]) is None
+    assert align(translator("none"), "a red dog", [EOS]) is None
 
 
 # --- saving -----------------------------------------------------------------------------------------------------------
 
 
-def saved(ours: Translator, path: Path, **changes: object) -> Path:
-    content = {"kind": KIND, **FACTS, **ours.parts(), "model": ours.model.state_dict(), **changes}
+def saved(ours: Translator[Seq2Seq], path: Path, **changes: object) -> Path:
+    parts = {**ours.parts(), "reverse": ours.encode is READING[True]}
+    content = {"kind": KIND, **FACTS, **parts, "model": ours.model.state_dict(), **changes}
     checkpoint.save(path, content)
     return path
 
@@ -150,7 +156,7 @@ def saved(ours: Translator, path: Path, **changes: object) -> Path:
 def test_a_saved_translator_says_the_same(reverse: bool, tmp_path: Path):
     ours = translator(reverse=reverse)
     again = load_translator(saved(ours, tmp_path / "m.pt"), CPU)
-    assert again.reverse == reverse and again.facts == FACTS and again.precision == "fp32"
+    assert again.encode is READING[reverse] and again.facts == FACTS and again.precision == "fp32"
     for beam_size in (1, 3):
         assert again.translate(TEXTS, beam_size=beam_size) == ours.translate(TEXTS, beam_size=beam_size)
 
@@ -164,75 +170,3 @@ def test_a_saved_translator_says_the_same(reverse: bool, tmp_path: Path):
 def test_parts_that_do_not_fit_are_refused(changes: dict, tmp_path: Path):
     with pytest.raises(CheckpointError):
         load_translator(saved(translator(), tmp_path / "m.pt", **changes), CPU)
-
-
-# --- the loss ---------------------------------------------------------------------------------------------------------
-
-
-class Next(nn.Module):
-    """Says after token n: n + 1, with a logit of `sure`; all others are 0. 7 tokens. Counts its calls."""
-
-    def __init__(self, sure: float):
-        super().__init__()
-        self.sure, self.calls = nn.Parameter(torch.tensor(sure)), 0
-        self.read = torch.empty(0)
-
-    def forward(
-        self, source: Tensor, lengths: Tensor, target_in: Tensor, target_out: Tensor | None = None, smoothing: float = 0
-    ) -> tuple[Tensor, None]:
-        self.calls, self.read = self.calls + 1, target_in
-        logits = nn.functional.one_hot((target_in + 1) % 7, 7) * self.sure
-        if target_out is None:
-            return logits, None
-        wanted = target_out != PAD
-        weight, bias = torch.eye(7), torch.zeros(7)
-        return linear_cross_entropy(logits[wanted], weight, bias, target_out[wanted], float(smoothing)), None
-
-
-def batch(target: list[list[int]]) -> Batch:
-    rows = torch.tensor(target)
-    return Batch(torch.ones(len(rows), 2).long(), torch.full((len(rows),), 2), rows[:, :-1], rows[:, 1:])
-
-
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_the_loss_by_hand(smoothing: float):
-    """<bos> (2) → 3, then 4 → 6: the first is expected, the second not; padding does not count.
-
-    The logit of what is expected is ln 6: with six others it has probability 6 / 12, each other one 1 / 12.
-    """
-    loss = TranslationLoss(smoothing)(Next(math.log(6)), batch([[2, 3, PAD], [4, 6, PAD]]))
-    right, wrong = math.log(2), math.log(12)
-    blurred = (right + 6 * wrong) / 7  # what the blur asks for: all seven alike
-    assert loss.count == 2
-    assert loss.total.item() == pytest.approx((1 - smoothing) * (right + wrong) + smoothing * 2 * blurred, rel=1e-5)
-
-
-def test_with_full_forcing_the_truth_is_read_once():
-    model, pairs = Next(1.0), batch([[2, 6, 6, 3, PAD]])
-    TranslationLoss(0.0)(model, pairs)
-    assert model.calls == 1 and torch.equal(model.read, pairs.target_in)
-    model.eval()
-    TranslationLoss(0.0, teacher_forcing=0.0)(model, pairs)
-    assert model.calls == 2 and torch.equal(model.read, pairs.target_in)  # scoring is never mixed
-
-
-def test_without_forcing_the_model_reads_what_it_said_at_the_step_before():
-    """Reading 2 6 6 5 it says 3 0 0 6; so it reads 2, then 3 0 0; padding stays, and so does what is asked for."""
-    model = Next(1.0)
-    loss = TranslationLoss(0.0, teacher_forcing=0.0)(model, batch([[2, 6, 6, 5, 1], [2, 6, PAD, PAD, PAD]]))
-    assert model.calls == 2 and model.read.tolist() == [[2, 3, 0, 0], [2, 3, PAD, PAD]]
-    assert loss.count == 5
-    loss.total.backward()
-    assert model.sure.grad is not None
-
-
-def test_forcing_is_a_share_of_the_tokens_that_the_seed_chooses():
-    pairs = batch([[2] + 1000 * [5]])  # it would always say 6, and 3 after <bos>
-    reads = []
-    for seed in (0, 0, 1):
-        torch.manual_seed(seed)
-        model = Next(1.0)
-        TranslationLoss(0.0, teacher_forcing=0.75)(model, pairs)
-        reads.append(model.read)
-    assert torch.equal(reads[0], reads[1]) and not torch.equal(reads[0], reads[2])
-    assert float((reads[0] == 5).float().mean()) == pytest.approx(0.75, abs=0.05)

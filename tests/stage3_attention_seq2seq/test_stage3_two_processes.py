@@ -23,14 +23,15 @@ import dataclasses, os, signal, sys
 import my_llm.run
 from my_llm.device import rank, world
 from my_llm.run import Run, Stopped
-from stage3_attention_seq2seq import data, train
+from my_llm.translation.batches import PairBatches
+from stage3_attention_seq2seq import train
 
 sys.argv = ["train.py"]
 config = train.TrainConfig(
     dataset="multi30k_en_fr", batch_size=56, vocab_size=330, embedding=10, hidden=12, layers=2, lr=0.02, threads=1,
     eval_every=4, max_steps=8,
 )
-log, whole = Run.log, data.PairBatches.__call__
+log, whole = Run.log, PairBatches.__call__
 
 def half(batches, index):
     batch = whole(batches, index)
@@ -42,7 +43,7 @@ def press(run, step):
     if step.index == 5 and rank() == 1:
         os.kill(os.getpid(), signal.SIGINT)  # only one of them hears it
 
-data.PairBatches.__call__ = half
+PairBatches.__call__ = half
 my_llm.run.draw_curves = lambda folder: None
 for attention in ("bahdanau", "local"):
     name = f"{'one' if world() == 1 else 'two'}_{attention}"

@@ -14,7 +14,7 @@ from my_llm.text import BOS, EOS, PAD
 from stage2_rnn_lstm.models import CELLS
 from stage3_attention_seq2seq.models.attention import ATTENTIONS
 from stage3_attention_seq2seq.models.decoder import maxout
-from stage3_attention_seq2seq.models.seq2seq import Seq2Seq, Seq2SeqConfig, Seq2SeqState, reorder
+from stage3_attention_seq2seq.models.seq2seq import Seq2Seq, Seq2SeqConfig, Seq2SeqState
 
 VS, V, B, S, T, D, H = 17, 13, 3, 7, 5, 11, 2
 LENGTHS = torch.tensor([4, 7, 1])
@@ -210,7 +210,7 @@ def test_rows_of_a_state_can_be_selected(options: dict[str, Any]):
     chosen = select_rows(state, rows)
     assert type(chosen) is Seq2SeqState
     close(model.step(target[rows, 1:2], chosen)[0], model.step(target[:, 1:2], state)[0][rows])
-    close(reorder(state, rows), chosen)  # another number of rows: all of it is selected
+    close(model.reorder(state, rows), chosen)  # another number of rows: all of it is selected
 
 
 @every_attention
@@ -219,11 +219,11 @@ def test_hypotheses_change_places_and_their_memory_stays(name: str):
     model = random_model(attention=name)
     source, lengths, target = sentences()
     pairs = torch.arange(B).repeat_interleave(2)
-    _, state = model.step(target[pairs, :1], reorder(model.encode(source, lengths), pairs))
+    _, state = model.step(target[pairs, :1], model.reorder(model.encode(source, lengths), pairs))
     _, state = model.step(torch.arange(4, 4 + 2 * B)[:, None], state)
     rows = torch.tensor([1, 0, 2, 2, 5, 4])
-    close(reorder(state, rows), select_rows(state, rows))
-    assert reorder(state, rows).memory is state.memory
+    close(model.reorder(state, rows), select_rows(state, rows))
+    assert model.reorder(state, rows).memory is state.memory
     assert not torch.equal(select_rows(state, rows).decoder.layers[0][0], state.decoder.layers[0][0])
 
 
@@ -353,7 +353,7 @@ def test_a_beam_wide_enough_is_exhaustive_search(options: dict[str, Any]):
     every = [
         every_ending(model, source[[row], :length], LENGTHS[[row]], most) for row, length in enumerate(LENGTHS.tolist())
     ]
-    for order in (select_rows, reorder):
+    for order in (select_rows, model.reorder):
         found = beam_search(
             model.step,
             prompt,
@@ -381,7 +381,13 @@ def test_greedy_is_a_beam_of_one_and_the_argmax_of_forward(name: str):
     )
     logits, _ = model(source, lengths, torch.cat([prompt, written[:, :-1]], dim=1))
     beam = beam_search(
-        model.step, prompt, width=1, max_new_tokens=6, stop=EOS, state=model.encode(source, lengths), reorder=reorder
+        model.step,
+        prompt,
+        width=1,
+        max_new_tokens=6,
+        stop=EOS,
+        state=model.encode(source, lengths),
+        reorder=model.reorder,
     )
     for row, said in enumerate(written.tolist()):
         said = said[: said.index(EOS) + 1] if EOS in said else said

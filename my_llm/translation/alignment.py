@@ -7,10 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from my_llm.text import EOS, BPETokenizer
+from my_llm.text import BOS, EOS, BPETokenizer
 
 SHADES = " ░▒▓█"  # a fifth of the weight each
-END = "<eos>"
+BEGINNING, END = "<bos>", "<eos>"
+NAMES = {BOS: BEGINNING, EOS: END}
 
 
 class Alignment(NamedTuple):
@@ -26,11 +27,11 @@ def words_of(tokenizer: BPETokenizer, ids: Sequence[int]) -> tuple[list[str], li
     groups: list[list[int]] = []
     number = []
     for token in ids:
-        if not groups or token == EOS or tokenizer.decode([token]).startswith(" "):
+        if not groups or {token, groups[-1][0]} & {*NAMES} or tokenizer.decode([token]).startswith(" "):
             groups.append([])
         groups[-1].append(token)
         number.append(len(groups) - 1)
-    return [END if group == [EOS] else tokenizer.decode(group).strip() for group in groups], number
+    return [NAMES.get(group[0]) or tokenizer.decode(group).strip() for group in groups], number
 
 
 def align_words(

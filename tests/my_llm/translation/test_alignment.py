@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from my_llm.text import EOS, BPETokenizer
-from stage3_attention_seq2seq.alignment import END, Alignment, align_words, draw, words_of
+from my_llm.translation.alignment import END, Alignment, align_words, draw, words_of
 
 TOKENIZER = BPETokenizer.train(["a red dog, a red cat"] * 3, 270)
 BYTES = BPETokenizer([])

@@ -1,0 +1,231 @@
+"""A trained language model put to use: checkpoint in, text out. Every train.py, evaluate.py and generate.py shares it.
+
+A model says how likely every token is to come next; one is drawn and read in turn, and so on. What the model remembers
+is its state: of a fixed size in a recurrent network, growing with every token in a Transformer.
+"""
+
+from codecs import getincrementaldecoder
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from my_llm import checkpoint
+from my_llm.decoding import Step, generate, sample
+from my_llm.device import Precision, autocast, resolve_precision
+from my_llm.errors import CheckpointError, UserError
+from my_llm.text import SPECIALS, UNK, BPETokenizer, Tokenizer, save_vocabulary, tokenizer_from_state
+from my_llm.text.word import split
+
+SAMPLE = 200  # tokens that the model writes on the way
+PROMPT = 500  # characters that it reads before, of the text held out
+CUT: dict[str, Callable[[str], Iterable[str]]] = {"char": list, "word": split}  # a text in the tokenizer's units
+
+
+@runtime_checkable
+class TextModel(Protocol):
+    """What predicts the next token: a network, or a table of counts."""
+
+    def __call__(self, tokens: Tensor, state: Any = None, /) -> tuple[Tensor, Any]:
+        """New tokens (B, T), and the state after the older ones → logits (B, T, V), and the state after these."""
+        ...
+
+
+StepOf = Callable[[Any], Step]  # a model → the model one token at a time
+
+
+# --- one token --------------------------------------------------------------------------------------------------------
+
+
+def plain_step(model: TextModel) -> Step:
+    """The model as my_llm.decoding wants it: new tokens and state → logits of the next token, and state."""
+
+    def step(tokens: Int[Tensor, "B T"], state: Any) -> tuple[Float[Tensor, "B V"], Any]:
+        logits, state = model(tokens, state)
+        return logits[:, -1], state
+
+    return step
+
+
+def sliding_step(model: TextModel, context: int) -> Step:
+    """`plain_step` of a model that reads at most `context` tokens.
+
+    When they are full, it begins anew with the newer half of them: so a token costs hardly two, however long the text.
+    """
+
+    def step(tokens: Int[Tensor, "B T"], state: Any) -> tuple[Float[Tensor, "B V"], Any]:
+        read, memory = state or (tokens[:, :0], None)
+        read = torch.cat([read, tokens], dim=1)
+        if read.shape[1] > context:
+            tokens = read = read[:, -max(context // 2, 1) :]
+            memory = None
+        logits, memory = model(tokens, memory)
+        return logits[:, -1], (read, memory)
+
+    return step
+
+
+# --- many tokens ------------------------------------------------------------------------------------------------------
+
+
+class Writer:
+    """Model and tokenizer together: everything between a prompt and the text that follows it.
+
+    It never writes <pad>, <unk>, <bos> or <eos>: they are no text. Explained in docs/en/stage2_rnn_lstm.md.
+
+    Args:
+        model: Predicts the next token; a network goes into evaluation mode.
+        tokenizer: Of characters, words or byte pairs.
+        facts: data, settings and progress of the checkpoint; empty for a new model.
+        precision: Of the matrix products.
+        step: The model one token at a time; None: `plain_step`.
+    """
+
+    def __init__(
+        self,
+        model: TextModel,
+        tokenizer: Tokenizer,
+        facts: Mapping[str, Any],
+        precision: Precision = "auto",
+        step: Step | None = None,
+    ):
+        self.model = model.eval() if isinstance(model, nn.Module) else model
+        self.tokenizer, self.facts = tokenizer, facts
+        self.kind = str(tokenizer.to_state()["kind"])
+        self.device = next(model.parameters()).device if isinstance(model, nn.Module) else torch.device("cpu")
+        self.precision: Literal["fp32", "bf16"] = resolve_precision(precision, self.device)
+        self._step = step or plain_step(model)
+        self._forbidden = torch.zeros(tokenizer.vocab_size, device=self.device)
+        self._forbidden[: len(SPECIALS)] = -torch.inf  # (V,)
+
+    def unknown(self, prompt: str) -> list[str]:
+        """The characters or words of the prompt that are not in the vocabulary, each once; <unk> is read for them."""
+        if self.kind not in CUT:
+            return []  # byte pairs know everything
+        pairs = zip(CUT[self.kind](prompt), self.encode(prompt), strict=True)
+        return list(dict.fromkeys(piece for piece, number in pairs if number == UNK))
+
+    def as_read(self, prompt: str) -> str:
+        """The prompt as the model reads it: unknown characters as �; unknown words as <unk>, white space normalised."""
+        return self.tokenizer.decode(self.encode(prompt))
+
+    def encode(self, prompt: str) -> list[int]:
+        """The prompt's tokens. Of a word model a mark and the space after it are one token, also at the end."""
+        if self.kind == "word" and prompt.endswith(" "):
+            return self.tokenizer.encode(f"{prompt}a")[:-1]
+        return self.tokenizer.encode(prompt)
+
+    def write(
+        self,
+        prompt: str,
+        *,
+        length: int,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int = 0,
+    ) -> Iterator[str]:
+        """Yield the text after the prompt piece by piece, each as soon as it is known.
+
+        `as_read(prompt)` and all pieces, joined, are the tokenizer's decoding of prompt and text together. After an
+        empty prompt the model writes what follows a line end.
+
+        Args:
+            length: How many characters, words or byte pairs, the tokenizer's units.
+            temperature: Below 1 bolder, above 1 more varied; 0 takes the likeliest token each time.
+            top_k: Choose among the k likeliest tokens only.
+            top_p: Choose among the likeliest tokens that together have this probability.
+            seed: The same seed, the same text.
+
+        Raises:
+            ConfigError: a setting out of its range; see my_llm.decoding.sample.
+        """
+        generator = torch.Generator(self.device).manual_seed(seed)
+        pick = partial(sample, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator)
+        numbers = self.encode(prompt) or self.tokenizer.encode("\n")
+        tokens = torch.tensor([numbers], device=self.device)  # (1, T)
+        return self.pieces(numbers[-1], map(int, generate(self.step, tokens, max_new_tokens=length, choose=pick)))
+
+    def pieces(self, before: int, numbers: Iterable[int]) -> Iterator[str]:
+        """The text of each token, `before` being the one in front of them; of byte pairs, as soon as it is whole."""
+        if isinstance(self.tokenizer, BPETokenizer):
+            utf8 = getincrementaldecoder("utf-8")("replace")  # a character of many bytes may be many tokens
+            yield from (utf8.decode(self.tokenizer.bytes[number]) for number in numbers)
+            yield utf8.decode(b"", final=True)
+            return
+        decode = self.tokenizer.decode
+        for number in numbers:
+            yield decode([before, number])[len(decode([before])) :]  # a space between two tokens depends on both
+            before = number
+
+    @torch.inference_mode()
+    def step(self, tokens: Int[Tensor, "B T"], state: Any) -> tuple[Float[Tensor, "B V"], Any]:
+        """One step of generation: logits of the next token, the special ones forbidden, and the state."""
+        with autocast(self.precision, self.device):
+            logits, state = self._step(tokens, state)
+        return logits.float() + self._forbidden, state
+
+
+def write_after(text: str, model: nn.Module, tokenizer: Tokenizer, seed: int, step_of: StepOf = plain_step) -> str:
+    """For train.py: what the model writes as it is now, after the first lines of a text that it does not learn."""
+    training = model.training
+    opening = text[:PROMPT].rpartition("\n")[0] + "\n"  # a state as reading leaves it, at a line's start
+    writer = Writer(model, tokenizer, facts={}, step=step_of(model))
+    written = "".join(writer.write(opening, length=SAMPLE, temperature=0.8, seed=seed))
+    model.train(training)
+    return written
+
+
+# --- checkpoints ------------------------------------------------------------------------------------------------------
+
+
+def parts_of(model: nn.Module, model_type: str, tokenizer: Tokenizer) -> dict[str, Any]:
+    """What a checkpoint needs besides kind and weights, as plain data; a stage's builder reads it back."""
+    config = asdict(cast(Any, model).config)
+    return {"model_type": model_type, "model_config": config, "tokenizer": tokenizer.to_state()}
+
+
+def load_writer(
+    path: Path,
+    device: torch.device,
+    precision: Precision = "auto",
+    *,
+    builders: Mapping[str, Callable[[checkpoint.Content], TextModel]],
+    step_of: StepOf = plain_step,
+) -> Writer:
+    """Read a checkpoint that train.py wrote; a model that is no network stays on the CPU.
+
+    Args:
+        builders: For each kind of checkpoint, its content → the model; the weights of a network are loaded afterwards.
+        step_of: The model → its quickest step.
+
+    Raises:
+        CheckpointError: missing, damaged, of another kind, or with parts that do not fit together.
+    """
+    content = checkpoint.load(path)
+    if content["kind"] not in builders:
+        raise CheckpointError(f"{path} holds no language model of this stage", got=content["kind"], valid=[*builders])
+    with checkpoint.parts_of(path):
+        try:
+            tokenizer, model = tokenizer_from_state(content["tokenizer"]), builders[content["kind"]](content)
+        except UserError as error:  # no flag is wrong here, but the file
+            raise ValueError(error.what) from None
+        size = getattr(model, "config", cast(Any, model)).vocab_size
+        if tokenizer.vocab_size != size or size <= len(SPECIALS):
+            raise ValueError(f"{tokenizer.vocab_size} symbols for a model of {size}")
+        if isinstance(model, nn.Module):
+            checkpoint.load_weights(model, content["model"], path)
+            model.to(device)
+        facts = {key: content[key] for key in ("data", "settings", "progress")}
+        return Writer(model, tokenizer, facts, precision, step_of(model))
+
+
+def publish_vocabulary(checkpoint: Path, parts: Mapping[str, Any]) -> None:
+    """Put <char, word or bpe>_vocabulary.pkl, and its JSON, beside a published checkpoint."""
+    state = parts["tokenizer"]
+    save_vocabulary(checkpoint.with_name(f"{state['kind']}_vocabulary.pkl"), state)

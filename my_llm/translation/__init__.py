@@ -1,0 +1,1 @@
+"""Translating, whatever the model: batches of pairs, sentences to translations, scores, alignments, a conversation."""
