@@ -56,7 +56,8 @@ SHAKESPEARE = ["--dataset", "tiny_shakespeare"]
 WORDS = [*SHAKESPEARE, "--vocab_type", "word"]
 COUNTING = ["--model_type", "ngram", "--order"]
 BLEU = Metric("BLEU", "bleu")
-MULTI30K, NUMBERS = ["--dataset", "multi30k_en_fr"], ["--config", "presets/numbers.toml"]
+NUMBERS = ["--config", "presets/numbers.toml"]
+MULTI30K = ["--dataset", "multi30k_en_fr", "--epochs", "15"]
 NO_ATTENTION = ["--attention_type", "none"]
 TRANSLATE = "translation"
 LM, CLASSIFY = "language modelling", "text classification"
@@ -87,7 +88,9 @@ MILESTONES: dict[str, list[Milestone]] = {
         Milestone("numbers", "Bahdanau", TRANSLATE, "numbers and dates", NUMBERS, 3, Metric("exact", "exact", "%")),
         Milestone("multi30k", "Bahdanau", TRANSLATE, "Multi30k, test 2016", MULTI30K, 1, BLEU),
         Milestone("multi30k_none", "no attention", TRANSLATE, "Multi30k, test 2016", MULTI30K + NO_ATTENTION, 1, BLEU),
-        Milestone("tatoeba", "Bahdanau", TRANSLATE, "Tatoeba", ["--dataset", "tatoeba_en_fr"], 1, BLEU),
+        Milestone(
+            "tatoeba", "Bahdanau", TRANSLATE, "Tatoeba", ["--dataset", "tatoeba_en_fr", "--epochs", "4"], 1, BLEU
+        ),
     ],
 }  # fmt: skip
 COLUMNS = {

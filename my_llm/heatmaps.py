@@ -17,7 +17,7 @@ from my_llm.plots import drawing
 if TYPE_CHECKING:
     from matplotlib.figure import SubFigure
 
-CELL, MARGIN = 0.15, 1.1  # inches of a word, and of the room for its name
+CELL, LETTER = 0.15, 0.055  # inches of a word's row, and of a letter of its name
 SMALL = 6.5  # points
 
 
@@ -40,9 +40,11 @@ def grid(blocks: Mapping[str, Block], path: Path, *, title: str) -> None:
         if len(shapes[name]) != 4 or shapes[name][2:] != (len(block.rows), len(block.columns)):
             words = f"{len(block.rows)} × {len(block.columns)} words"
             raise DataError("words do not fit the weights", got=words, valid=shapes[name])
-    widths = [heads * (columns * CELL + 0.15) for _, heads, _, columns in shapes.values()]
-    heights = [layers * (rows * CELL + 0.15) + MARGIN for layers, _, rows, _ in shapes.values()]
-    with drawing(path, title, (max(widths, default=0) + MARGIN + 0.4, sum(heights) + 0.4), blocks) as figure:
+    longest = max((len(word) for block in blocks.values() for word in (*block.rows, *block.columns)), default=0)
+    names = 0.5 + LETTER * longest  # inches beside a row of maps, and below a column
+    widths = [heads * (max(columns, 4) * CELL + 0.15) + names for _, heads, _, columns in shapes.values()]
+    heights = [layers * (max(rows, 4) * CELL + 0.15) + names for layers, _, rows, _ in shapes.values()]
+    with drawing(path, title, (max(widths, default=0) + 0.4, sum(heights) + 0.4), blocks) as figure:
         parts = figure.subfigures(len(blocks), 1, squeeze=False, height_ratios=heights)[:, 0]
         for part, (name, block) in zip(parts, blocks.items(), strict=True):
             _draw_block(part, name, block)

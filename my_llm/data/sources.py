@@ -62,7 +62,8 @@ class LocalFolder:
         files = tuple(Path(folder).expanduser() / path for path in self.paths) if folder else ()
         if not files or not all(file.exists() for file in files):
             return None
-        return Found(files, "local", f"local files {', '.join(self.paths)} in MY_LLM_DATA")
+        more = f" and {len(self.paths) - 1} more" if len(self.paths) > 1 else ""
+        return Found(files, "local", f"local files {self.paths[0]}{more} in MY_LLM_DATA")
 
 
 @dataclass(frozen=True)

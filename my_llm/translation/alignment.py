@@ -1,4 +1,7 @@
-"""From attention weights over subwords to an alignment of words that a person can read."""
+"""From attention weights over subwords to an alignment of words that a person can read, and that can be right.
+
+In numbers_en_fr it is known which words belong together: the last part of this file compares with that.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,6 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from my_llm.data.catalog import Pair
+from my_llm.data.corpora.numbers_en_fr import alignment as known_alignment
+from my_llm.data.corpora.translation import WORD
 from my_llm.text import BOS, EOS, BPETokenizer
 
 SHADES = " ░▒▓█"  # a fifth of the weight each
@@ -61,3 +67,27 @@ def draw(alignment: Alignment, width: int = 80) -> str:
         best = max(range(len(row)), key=row.__getitem__)
         lines.append(f"{word[:left]:>{left}} │{cells}│ {alignment.source[best][:15]} {row[best]:.2f}")
     return "\n".join(lines)
+
+
+# --- is it right? -----------------------------------------------------------------------------------------------------
+
+
+def partners(pair: Pair) -> list[set[int]]:
+    """For each French word the places of the English words that it says; words are what stands between spaces.
+
+    The corpus knows it for runs of letters, of which "quatre-vingt-dix" has three.
+    """
+    place = [number for number, word in enumerate(pair.source.split()) for _ in WORD.findall(word)]
+    runs = iter(known_alignment(pair))
+    return [{place[run] for _ in WORD.findall(word) for run in next(runs)} for word in pair.target.split()]
+
+
+def agreement(choices: Sequence[int], truth: Sequence[set[int]]) -> float:
+    """Share of the words whose choice is a true partner."""
+    return sum(choice in right for choice, right in zip(choices, truth, strict=True)) / len(truth)
+
+
+def diagonal(pair: Pair) -> list[int]:
+    """For each French word the English one that stands as far along the sentence."""
+    source, target = len(pair.source.split()), len(pair.target.split())
+    return [int((word + 0.5) * source / target) for word in range(target)]

@@ -7,24 +7,36 @@ beam search; BLEU by length of the source; and the best, the median and the wors
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from my_llm import metrics
 from my_llm.cli import printable
 from my_llm.data.catalog import Pair, load_pairs
 from my_llm.evaluation import part_of
 from my_llm.files import write_atomically
+from my_llm.heatmaps import Block
 from my_llm.translation.alignment import Alignment
 from my_llm.translation.flags import ScoringConfig
 from my_llm.translation.translator import Translated, Translator
 
 Facts = dict[str, Any]
 Align = Callable[[str, Sequence[int]], Alignment | None]  # (source, tokens of its translation) → where it looked
+Heads = Callable[[str, Sequence[int]], Mapping[str, Block]]  # the same → where each of its heads looked
 LENGTHS = (5, 10, 15, 20, 30)  # words of a source: up to 5, 6 to 10, …
 
 
-def report(config: ScoringConfig, translator: Translator[Any], align: Align, *, stage: str, model: str) -> None:
+def report(
+    config: ScoringConfig,
+    translator: Translator[Any],
+    align: Align,
+    *,
+    stage: str,
+    model: str,
+    heads: Heads | None = None,
+) -> None:
     """Load the corpus, translate, score, print, and write if asked for.
 
     Args:
@@ -33,15 +45,16 @@ def report(config: ScoringConfig, translator: Translator[Any], align: Align, *, 
         align: Where the model looked, of one sentence.
         stage: For the reader: the folder of the stage.
         model: For the reader: what is scored.
+        heads: Where each head of the model looked, of the same sentence, if it has several.
     """
-    facts = {"stage": stage, "model": model, **facts_of(config, translator, align)}
+    facts = {"stage": stage, "model": model, **facts_of(config, translator, align, heads)}
     show(facts, config.examples)
     if config.report is not None:
         write_atomically(config.report, json.dumps(facts, indent=1, ensure_ascii=False).encode())
         print(f"report      {config.report}")
 
 
-def facts_of(config: ScoringConfig, translator: Translator[Any], align: Align) -> Facts:
+def facts_of(config: ScoringConfig, translator: Translator[Any], align: Align, heads: Heads | None = None) -> Facts:
     """Everything that is measured, as plain data."""
     data, settings = translator.facts["data"], translator.facts["settings"]
     corpus = load_pairs(config.dataset or data["name"])
@@ -59,7 +72,7 @@ def facts_of(config: ScoringConfig, translator: Translator[Any], align: Align) -
         "decoding": {str(width): {**scores(answers, pairs), "per_second": len(pairs) / seconds}
                      for width, (answers, seconds) in decoded.items()},
         "by_length": by_length(said, pairs), "examples": ranked(said, pairs),
-        "alignment": looked_at(align, said, pairs),
+        **looked_at(align, heads, said, pairs),
     }  # fmt: skip
     greedy, beam = facts["decoding"]["1"], facts["decoding"][str(config.beam_size)]
     facts |= {name: beam[name] for name in ("bleu", "bleu_one_reference", "chrf", "exact")}
@@ -128,15 +141,24 @@ def ranked(said: Sequence[Translated], pairs: Sequence[Pair], most: int = 20) ->
     return {"best": rows[:most], "median": rows[middle : middle + most], "worst": rows[::-1][:most]}
 
 
-def looked_at(align: Align, said: Sequence[Translated], pairs: Sequence[Pair]) -> Facts | None:
+def looked_at(
+    align: Align, heads: Heads | None, said: Sequence[Translated], pairs: Sequence[Pair]
+) -> dict[str, Facts | None]:
     """Where the model looked while it translated a rather long sentence, a right one if there is one."""
     right = [place for place, pair in enumerate(pairs) if said[place].text == pair.target] or range(len(pairs))
     place = sorted(right, key=lambda place: len(pairs[place].source))[3 * len(right) // 4]
-    alignment = align(pairs[place].source, said[place].tokens)
-    if alignment is None:
-        return None
-    weights = [[round(weight, 4) for weight in row] for row in alignment.weights.tolist()]
-    return {"weights": weights, "target": alignment.target, "source": alignment.source}
+    sentence = pairs[place].source, said[place].tokens
+    found = align(*sentence)
+    maps = {} if heads is None else heads(*sentence)
+    return {
+        "alignment": found and {"weights": plain(found.weights), "target": found.target, "source": found.source},
+        "heads": {name: block._asdict() | {"weights": plain(block.weights)} for name, block in maps.items()} or None,
+    }
+
+
+def plain(weights: Any) -> list[Any]:
+    """Lists of numbers, as JSON has them."""
+    return np.asarray(weights, dtype=float).round(4).tolist()
 
 
 def show(facts: Facts, examples: int) -> None:

@@ -16,11 +16,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from my_llm.data.catalog import Pair
-from my_llm.data.corpora.numbers_en_fr import alignment
-from my_llm.data.corpora.translation import WORD
 from my_llm.plots import LOOK
 from my_llm.text import EOS
-from my_llm.translation.alignment import Alignment, align_words
+from my_llm.translation.alignment import Alignment, agreement, align_words, diagonal, partners
 from my_llm.translation.translator import Translator
 from stage3_attention_seq2seq.models import Seq2Seq
 from stage3_attention_seq2seq.studies.common import (
@@ -57,27 +55,6 @@ def sharpness(weights: Float[Tensor, "T S"]) -> tuple[Float[Tensor, "T"], Float[
     """
     shares = weights / weights.sum(dim=1, keepdim=True).clamp(min=1e-12)
     return -torch.xlogy(shares, shares).sum(dim=1), weights.amax(dim=1)
-
-
-def partners(pair: Pair) -> list[set[int]]:
-    """For each French word the places of the English words that it says; words are what stands between spaces.
-
-    The corpus knows it for runs of letters, of which "quatre-vingt-dix" has three.
-    """
-    place = [number for number, word in enumerate(pair.source.split()) for _ in WORD.findall(word)]
-    runs = iter(alignment(pair))
-    return [{place[run] for _ in WORD.findall(word) for run in next(runs)} for word in pair.target.split()]
-
-
-def agreement(choices: Sequence[int], truth: Sequence[set[int]]) -> float:
-    """Share of the words whose choice is a true partner."""
-    return sum(choice in right for choice, right in zip(choices, truth, strict=True)) / len(truth)
-
-
-def diagonal(pair: Pair) -> list[int]:
-    """For each French word the English one that stands as far along the sentence."""
-    source, target = len(pair.source.split()), len(pair.target.split())
-    return [int((word + 0.5) * source / target) for word in range(target)]
 
 
 class Looks(NamedTuple):

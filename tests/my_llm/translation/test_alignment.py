@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from my_llm.text import EOS, BPETokenizer
-from my_llm.translation.alignment import END, Alignment, align_words, draw, words_of
+from my_llm.text import BOS, EOS, BPETokenizer
+from my_llm.translation.alignment import BEGINNING, END, Alignment, align_words, draw, words_of
 
 TOKENIZER = BPETokenizer.train(["a red dog, a red cat"] * 3, 270)
 BYTES = BPETokenizer([])
@@ -21,6 +21,13 @@ def test_a_word_begins_at_a_space():
     assert words == ["ab", "c", END] and number == [0, 0, 1, 1, 2]  # the space belongs to the word behind it
     assert words_of(BYTES, [EOS]) == ([END], [0])
     assert words_of(BYTES, BYTES.encode("été")) == (["été"], [0] * 5)  # a letter of two bytes is not torn
+
+
+def test_the_beginning_is_a_word_of_its_own():
+    """What the decoder reads: <bos> has no space behind it."""
+    words, number = words_of(BYTES, [BOS, *BYTES.encode("ab c")])
+    assert words == [BEGINNING, "ab", "c"] and number == [0, 1, 1, 2, 2]
+    assert words_of(BYTES, [BOS]) == ([BEGINNING], [0])
 
 
 @given(st.lists(st.text("abcdé-'", min_size=1, max_size=5), min_size=1, max_size=8))

@@ -50,6 +50,21 @@ def test_the_loss_by_hand(smoothing: float):
     assert loss.total.item() == pytest.approx((1 - smoothing) * (right + wrong) + smoothing * 2 * blurred, rel=1e-5)
 
 
+class Alone(Next):
+    """The same, with nothing beside the logits or the loss."""
+
+    def forward(self, *args: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(*args)[0]
+
+
+@pytest.mark.parametrize("forcing", [1.0, 0.0])
+def test_a_model_need_not_say_where_it_looked(forcing: float):
+    pairs = batch([[2, 6, 6, 3, PAD]])
+    loss = TranslationLoss(0.1, forcing)
+    said, alone = loss(Next(1.0), pairs), loss(Alone(1.0), pairs)
+    assert torch.equal(said.total, alone.total) and said.count == alone.count == 3
+
+
 def test_with_full_forcing_the_truth_is_read_once():
     model, pairs = Next(1.0), batch([[2, 6, 6, 3, PAD]])
     TranslationLoss(0.0)(model, pairs)
