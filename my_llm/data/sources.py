@@ -62,7 +62,8 @@ class LocalFolder:
         files = tuple(Path(folder).expanduser() / path for path in self.paths) if folder else ()
         if not files or not all(file.exists() for file in files):
             return None
-        more = f" and {len(self.paths) - 1} more" if len(self.paths) > 1 else ""
+        others = len(self.paths) - 1
+        more = f" and {others} more" if others else ""
         return Found(files, "local", f"local files {self.paths[0]}{more} in MY_LLM_DATA")
 
 
