@@ -127,6 +127,8 @@ CHINESE: dict[str, str] = {
     "windows": "按窗口读的损失",
     "numbers": "所存的数",
     "per_second": "每秒",
+    "greedy_per_second": "贪心，每秒句数",
+    "beam_per_second": "束搜索，每秒句数",
     "judge_first": "裁判：开头",
     "judge_last": "裁判：末尾",
     "words": "已知的词",
