@@ -214,9 +214,11 @@ def beam_search(
     """Keep the `width` best beginnings of every sentence instead of one (Lowerre 1976; Sutskever et al. 2014, §3.2).
 
     Each round continues every beginning by every token and looks at the best 2·width (half of them live on, because a
-    beginning ends in one way only). Those among the best `width` that end are finished; the best `width` that do not
-    end live on. A sentence is done with `width` finished hypotheses; if it has fewer after `max_new_tokens`, those that
-    still live fill up. Width 1 is greedy; a width that holds every sentence is exhaustive search.
+    beginning ends in one way only). Those among the best `width` that end are finished, of which the best `width` are
+    kept; the best `width` that do not end live on. A sentence is done with `width` finished hypotheses when none that
+    lives can still become better than the best of them: to stop at the first `width` would prefer the hasty, for bad
+    beginnings end early. If it has fewer after `max_new_tokens`, those that still live fill up. Width 1 is greedy if
+    `alpha` is 0; a width that holds every sentence is exhaustive search.
 
     Args:
         alpha: Strength of the length penalty (|Y| counts the stop); 0 compares plain log-probabilities.
@@ -235,14 +237,19 @@ def beam_search(
     scores = torch.tensor([0.0] + [-torch.inf] * (width - 1), device=prompt.device)  # equal copies: only one counts
     scores, tokens = scores.repeat(len(prompt), 1), prompt.new_empty(len(prompt), width, 0)  # (B, W), (B, W, length)
     finished: list[list[Hypothesis]] = [[] for _ in prompt]
+    full = torch.zeros(len(prompt), dtype=torch.bool, device=prompt.device)
     for length in range(1, max_new_tokens + 1):
         scores, tokens, parent = _continue(scores, tokens, logits, stop, finished, alpha)
-        if length == max_new_tokens or all(len(done) == width for done in finished):
+        full = scores.new_tensor([len(done) == width for done in finished], dtype=torch.bool)  # (B,)
+        best = scores.new_tensor([done[0].score if done else -torch.inf for done in finished])
+        hope = scores.amax(dim=1) / length_penalty(max_new_tokens, alpha)  # all that follows for nothing, and long
+        scores = scores.masked_fill((full & (hope <= best))[:, None], -torch.inf)
+        if length == max_new_tokens or bool((scores == -torch.inf).all()):
             break
         state = reorder(state, (sentences[:, None] * width + parent).flatten())
         logits, state = step(tokens[:, :, -1].reshape(-1, 1), state)
-    _collect(finished, tokens, scores, width, alpha)
-    return [sorted(done, key=lambda hypothesis: -hypothesis.score) for done in finished]
+    _collect(finished, tokens, scores.masked_fill(full[:, None], -torch.inf), width, alpha)
+    return finished
 
 
 def _continue(
@@ -263,12 +270,14 @@ def _continue(
 
 
 def _collect(finished: list[list[Hypothesis]], said: Tensor, scores: Tensor, width: int, alpha: float) -> None:
-    """Finish what is possible among the first `width`, until a sentence has `width` hypotheses."""
+    """Finish what is possible among the first `width`; a sentence keeps its best `width` hypotheses, the best first."""
     penalty = length_penalty(said.shape[2], alpha)
     for sentence, rank in (scores[:, :width] > -torch.inf).nonzero().tolist():
-        if len(finished[sentence]) < width:
-            value = scores[sentence, rank].item()
-            finished[sentence].append(Hypothesis(said[sentence, rank].tolist(), value, value / penalty))
+        value = scores[sentence, rank].item()
+        finished[sentence].append(Hypothesis(said[sentence, rank].tolist(), value, value / penalty))
+    for done in finished:
+        done.sort(key=lambda hypothesis: -hypothesis.score)
+        del done[width:]
 
 
 def _largest(logits: Tensor) -> Tensor:

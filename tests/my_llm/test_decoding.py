@@ -204,7 +204,7 @@ def test_a_beam_that_holds_everything_is_exhaustive_search(seed, alpha):
 def test_beam_of_one_is_greedy(seed):
     step, prompt = decoding.recompute(table_model(7, seed)), torch.tensor([[1], [2], [3]])
     said = torch.stack(list(decoding.generate(step, prompt, max_new_tokens=11, stop=STOP)), dim=1).tolist()
-    beams = decoding.beam_search(step, prompt, width=1, max_new_tokens=11, stop=STOP)
+    beams = decoding.beam_search(step, prompt, width=1, max_new_tokens=11, stop=STOP, alpha=0.0)
     for row, beam in zip(said, beams):
         assert beam[0].tokens == (row[: row.index(STOP) + 1] if STOP in row else row)
 
@@ -246,6 +246,23 @@ def test_a_finished_hypothesis_takes_no_place_from_the_living():
     best = decoding.beam_search(step, torch.tensor([[0]]), width=2, max_new_tokens=2, stop=STOP, alpha=0.0)[0]
     assert [hypothesis.tokens for hypothesis in best] == [[STOP], [2, STOP]]
     assert [math.exp(hypothesis.score) for hypothesis in best] == pytest.approx([0.5, 0.2])  # A: 0.3 · 0.4 = 0.12
+
+
+@pytest.mark.parametrize("width", [2, 3, 5])
+@pytest.mark.parametrize("alpha", [0.0, 0.6])
+def test_hasty_endings_do_not_end_the_search(width, alpha):
+    # A goes on to A (0.9), and ends after six; B (0.1) and C (0) end at once: five bad sentences are there before it
+    going_on, last = [[0.0, 0.9, 0.1, 0.0], [1.0, 0, 0, 0], [1.0, 0, 0, 0]], [1.0, 0.0, 0.0, 0.0]
+
+    def step(tokens, state):
+        length = 0 if state is None else state[0, 0].item() + 1
+        rows = [last if length == 6 else going_on[max(token - 1, 0)] for token in tokens[:, -1].tolist()]
+        return torch.tensor(rows).log(), torch.full((len(tokens), 1), length)
+
+    found = decoding.beam_search(step, torch.tensor([[1]]), width=width, max_new_tokens=20, stop=STOP, alpha=alpha)[0]
+    assert found[0].tokens == [1] * 6 + [STOP] and found[0].log_probability == pytest.approx(6 * math.log(0.9))
+    assert found[1].tokens == [2, STOP] if alpha == 0 else len(found) == width
+    assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
 
 
 def test_length_penalty_by_hand():
