@@ -14,6 +14,7 @@ import time
 import xml.etree.ElementTree as ET
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 Row = dict[str, Any]
+STAGES = ("stage1_mlp", "stage2_rnn_lstm", "stage3_attention_seq2seq", "stage4_transformer")
 
 SIZES = (512, (256, 256), 10)  # inputs, hidden, outputs of the network whose training step is timed
 BATCH = 128
@@ -38,7 +40,7 @@ TIMES = {  # how hard `make bench-reliability` tries; `make test` does a tenth
 class BenchConfig:
     """Measure speed on this machine and record it in results/bench/."""
 
-    stage: Literal["all", "stage1_mlp", "stage2_rnn_lstm", "stage3_attention_seq2seq"] = "all"
+    stage: Literal["all", "stage1_mlp", "stage2_rnn_lstm", "stage3_attention_seq2seq", "stage4_transformer"] = "all"
     """whose models to time; all: one after the other, each in a process of its own"""
     rounds: int = 60
     """turns that every candidate takes; large models take fewer"""
@@ -65,20 +67,14 @@ def reliability(arguments: Sequence[str]) -> int:
 def bench(config: BenchConfig) -> None:
     """Measure, print and record."""
     if config.stage == "all":
-        for stage in ("stage1_mlp", "stage2_rnn_lstm", "stage3_attention_seq2seq"):
+        for stage in STAGES:
             command = [sys.executable, "-m", "lab", "bench", "--stage", stage, "--rounds", str(config.rounds)]
             if subprocess.call(command, cwd=ROOT):
                 raise UserError("the benchmark failed", got=stage, next_step="read its output above")
     elif config.stage == "stage1_mlp":
         bench_stage1(config.rounds)
-    elif config.stage == "stage2_rnn_lstm":
-        from lab.bench_stage2 import bench as bench_stage2
-
-        bench_stage2(config.rounds)
     else:
-        from lab.bench_stage3 import bench as bench_stage3
-
-        bench_stage3(config.rounds)
+        import_module(f"lab.bench_{config.stage.split('_')[0]}").bench(config.rounds)
 
 
 def bench_stage1(rounds: int) -> None:
@@ -121,14 +117,14 @@ def training_steps(rounds: int) -> list[Row]:
     ]
 
 
-def take_turns(candidates: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+def take_turns(candidates: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 5) -> dict[str, list[float]]:
     """Seconds of every turn of every candidate.
 
-    A few turns before the first counted one warm everything up; every turn begins with another candidate.
+    `warm_up` turns before the first counted one; every turn begins with another candidate.
     """
     times: dict[str, list[float]] = {name: [] for name in candidates}
     names = list(candidates)
-    for turn in range(-5, rounds):
+    for turn in range(-warm_up, rounds):
         first = turn % len(names)
         for name in names[first:] + names[:first]:
             started = time.perf_counter()

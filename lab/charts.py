@@ -7,10 +7,11 @@ their size on a telephone.
 import math
 from collections.abc import Sequence
 
-from lab.page import both, data
+from lab.page import both, data, escaped
 
 Number = int | float
 Points = Sequence[tuple[Number, Number]]
+LETTER = 0.48  # width of a letter beside a map, where a cell is 1 wide
 
 
 def line_chart(title: str, series: Sequence[tuple[str, Points]], *, x_name: str, percent: bool = False) -> str:
@@ -99,3 +100,36 @@ def bars(pairs: Sequence[tuple[str, Number]]) -> str:
         for name, value in pairs
     )
     return f'<ol class="bars">{"".join(items)}</ol>'
+
+
+def maps(weights: Sequence[Sequence[Sequence[Sequence[Number]]]], rows: Sequence[str], columns: Sequence[str]) -> str:
+    """Attention maps side by side: a row of maps for each layer, a column for each head; both are numbered.
+
+    Args:
+        weights: Of L layers and H heads, T rows and S columns each.
+        rows: T words, written at the left.
+        columns: S words, written below the last layer.
+    """
+    wide, high, heads = len(columns) + 1, len(rows) + 1, len(weights[0])  # of a map, with the gap after it
+    left, below = (LETTER * max(map(len, words), default=0) + 1 for words in (rows, columns))
+    shapes = []
+    for layer, of_layer in enumerate(weights):
+        shapes.append(f'<text x="{heads * wide}" y="{layer * high + high / 2:g}">{layer + 1}</text>')
+        shapes += [f'<text class="data end" x="-.4" y="{layer * high + i + 0.8:g}">{escaped(word)}</text>'
+                   for i, word in enumerate(rows)]  # fmt: skip
+        for head, of_head in enumerate(of_layer):
+            shapes.append(f'<path class="frame" d="M{head * wide} {layer * high}h{wide - 1}v{high - 1}h{1 - wide}z"/>')
+            shapes += [
+                f'<path d="M{head * wide + j} {layer * high + i}h1v1h-1z" opacity="{weight:.2f}"/>'
+                for i, row in enumerate(of_head)
+                for j, weight in enumerate(row)
+                if weight >= 0.02
+            ]
+    bottom = len(weights) * high
+    for head in range(heads):
+        shapes.append(f'<text x="{head * wide + (wide - 1) / 2:g}" y="-.4">{head + 1}</text>')
+        for j, word in enumerate(columns):
+            turned = f"translate({head * wide + j + 0.8:g} {bottom - 0.6:g})rotate(-90)"
+            shapes.append(f'<text class="data end" transform="{turned}">{escaped(word)}</text>')
+    box = f"{-left:g} -1.5 {left + heads * wide + 1:g} {bottom + below:g}"
+    return f'<div class="scroll"><svg class="maps" viewBox="{box}" translate="no">{"".join(shapes)}</svg></div>'

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from lab.milestone_curves import record_curve
 from my_llm.cli import execute
 from my_llm.errors import DataError, choose
 
@@ -45,6 +46,7 @@ class Milestone(NamedTuple):
     seeds: int = 3
     metric: Metric = Metric("accuracy", "accuracy", "%")
     published: str = ""  # below checkpoints/, of a model that is trained without a run directory
+    curve: bool = False  # record the score on the way, too
 
 
 FINAL = ["--final"]  # a tenth of two thousand texts is too few to choose an epoch by: learn from all, keep the last
@@ -55,7 +57,7 @@ ENTITY_F1 = Metric("entity F1", "f1", "%")
 SHAKESPEARE = ["--dataset", "tiny_shakespeare"]
 WORDS = [*SHAKESPEARE, "--vocab_type", "word"]
 COUNTING = ["--model_type", "ngram", "--order"]
-BLEU = Metric("BLEU", "bleu")
+BLEU, EXACT = Metric("BLEU", "bleu"), Metric("exact", "exact", "%")
 NUMBERS = ["--config", "presets/numbers.toml"]
 MULTI30K = ["--dataset", "multi30k_en_fr", "--epochs", "15"]
 NO_ATTENTION = ["--attention_type", "none"]
@@ -85,11 +87,23 @@ MILESTONES: dict[str, list[Milestone]] = {
         Milestone("conll2002", "BiLSTM-CRF", "tagging", "CoNLL-2002, Spanish", ["--task", "tag"], 3, ENTITY_F1),
     ],
     "stage3_attention_seq2seq": [
-        Milestone("numbers", "Bahdanau", TRANSLATE, "numbers and dates", NUMBERS, 3, Metric("exact", "exact", "%")),
-        Milestone("multi30k", "Bahdanau", TRANSLATE, "Multi30k, test 2016", MULTI30K, 1, BLEU),
+        Milestone("numbers", "Bahdanau", TRANSLATE, "numbers and dates", NUMBERS, 3, EXACT),
+        Milestone("multi30k", "Bahdanau", TRANSLATE, "Multi30k, test 2016", MULTI30K, 1, BLEU, curve=True),
         Milestone("multi30k_none", "no attention", TRANSLATE, "Multi30k, test 2016", MULTI30K + NO_ATTENTION, 1, BLEU),
         Milestone(
             "tatoeba", "Bahdanau", TRANSLATE, "Tatoeba", ["--dataset", "tatoeba_en_fr", "--epochs", "4"], 1, BLEU
+        ),
+    ],
+    "stage4_transformer": [
+        Milestone("numbers", "Transformer", TRANSLATE, "numbers and dates", NUMBERS, 3, EXACT),
+        Milestone(
+            "multi30k", "Transformer", TRANSLATE, "Multi30k, test 2016",
+            ["--dataset", "multi30k_en_fr", "--precision", "bf16"], 1, BLEU, curve=True,
+        ),
+        Milestone("ag_news", "Transformer", CLASSIFY, "AG News", ["--task", "classify", "--dataset", "ag_news"]),
+        Milestone(
+            "tiny_shakespeare", "Transformer", LM, "Tiny Shakespeare", ["--task", "language_model", *SHAKESPEARE], 1,
+            NATS,
         ),
     ],
 }  # fmt: skip
@@ -105,7 +119,7 @@ COLUMNS = {
 class MilestonesConfig:
     """Train and score the milestones, and write results/<stage>/milestones.json."""
 
-    stage: Literal["all", "stage1_mlp", "stage2_rnn_lstm", "stage3_attention_seq2seq"] = "all"
+    stage: Literal["all", "stage1_mlp", "stage2_rnn_lstm", "stage3_attention_seq2seq", "stage4_transformer"] = "all"
     """whose milestones"""
     cases: tuple[str, ...] = ("all",)
     """which of them; the other rows of the table stay as they are"""
@@ -125,6 +139,9 @@ def run(config: MilestonesConfig) -> None:
         started, new, sources, digests = time.perf_counter(), {}, {}, {}
         for case, milestone in chosen.items():
             runs = [one_run(stage, milestone, seed) for seed in range(milestone.seeds)]
+            if milestone.curve:
+                title = f"{milestone.model}, {milestone.data}"
+                record_curve(stage, case, title, milestone.metric.key, runs[0]["folder"], runs[0])
             new[case] = row_of(milestone, runs)
             sources[case], digests[case] = runs[0]["source"], sorted({run["sha256"] for run in runs})
             print(json.dumps(new[case]), flush=True)
@@ -181,7 +198,7 @@ def one_run(stage: str, milestone: Milestone, seed: int) -> dict[str, Any]:
         script("evaluate.py", stage, "--model_path", model, "--report", report)
         scores = json.loads(report.read_text(encoding="utf-8"))
         seconds = summary.get("seconds", scores["train_seconds"])  # of the whole run, not up to its best model
-        return {**scores, "train_seconds": seconds, "examples": summary.get("examples")}
+        return {**scores, "train_seconds": seconds, "examples": summary.get("examples"), "folder": model.parent}
 
 
 def script(name: str, stage: str, *arguments: object) -> None:

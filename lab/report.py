@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lab import report_stage1, report_stage2, report_stage3
+from lab import report_stage1, report_stage2, report_stage3, report_stage4
 from lab.page import both, data, document, heading, paragraph
 from my_llm.cli import execute
 from my_llm.errors import CheckpointError
 
-Section = Callable[[dict[str, Any], list[dict[str, Any]], dict[str, Any]], str]  # (scores, metrics, environment)
+Scores, Metrics = dict[str, Any], list[dict[str, Any]]
+Section = Callable[[Scores, Metrics, dict[str, Any]], str]  # (scores, metrics, environment)
 
 SECTIONS: dict[str, tuple[str, str, Section]] = {  # stage -> its title in both languages, its section
     "stage1_mlp": (
@@ -32,6 +33,11 @@ SECTIONS: dict[str, tuple[str, str, Section]] = {  # stage -> its title in both 
         "Attention: translation that looks back at the source",
         "注意力：回头看原文的翻译",
         report_stage3.section,
+    ),
+    "stage4_transformer": (
+        "The Transformer: all words at once",
+        "Transformer：所有的词同时进行",
+        report_stage4.section,
     ),
 }
 
@@ -88,6 +94,7 @@ def render(tour: dict[str, Any]) -> str:
         ),
         "</header><main>",
         *(stage_section(stop) for stop in tour["stages"]),
+        side_by_side([left_by(stop)[:2] for stop in tour["stages"] if not stop["problem"]]),
         "</main>",
     ]
     return document("my_llm", "".join(body))
@@ -104,12 +111,25 @@ def stage_section(stop: dict[str, Any]) -> str:
             "verdict odd",
         )
         return f'<section class="stage">{title}{failure}</section>'
+    return f'<section class="stage" id="{stop["stage"]}">{title}{section(*left_by(stop))}</section>'
+
+
+def side_by_side(stages: Sequence[tuple[Scores, Metrics]]) -> str:
+    """The translators beside each other, if there are several."""
+    translators = [(scores, metrics) for scores, metrics in stages if scores.get("task") == "translation"]
+    if len(translators) < 2:
+        return ""
+    title = heading("The same task, twice", "同一个任务，做两遍", 2)
+    return f'<section class="stage">{title}{report_stage4.beside(translators)}</section>'
+
+
+def left_by(stop: dict[str, Any]) -> tuple[Scores, Metrics, dict[str, Any]]:
+    """What a stage's scripts wrote: scores, the run's metrics, its environment."""
     folder = Path(stop["run"])
-    content = section(read_json(Path(stop["report"])), read_lines(folder), read_json(folder / "environment.json"))
-    return f'<section class="stage" id="{stop["stage"]}">{title}{content}</section>'
+    return read_json(Path(stop["report"])), read_lines(folder), read_json(folder / "environment.json")
 
 
-def read_lines(folder: Path) -> list[dict[str, Any]]:
+def read_lines(folder: Path) -> Metrics:
     """The run's metrics.jsonl."""
     from my_llm.journal import read_metrics
 

@@ -43,7 +43,7 @@ def summary(scores: Scores) -> str:
             (f"{100 * scores['exact']:.1f}&nbsp;%", both("translated exactly right", "完全译对")),
             (f"{scores['bleu']:.1f}", "BLEU"),
             (f"{scores['train_seconds']:.0f}&nbsp;s", both("of training", "训练用时")),
-            (f"{greedy['per_second']:,.0f}", both("sentences a second", "每秒翻译的句数")),
+            (f"{greedy['per_second']:,.0f}", both("sentences a second, greedy", "每秒翻译的句数，贪心")),
         ]
     )
     source = paragraph(
@@ -96,9 +96,9 @@ def cell(weight: float) -> str:
 
 
 def learning(metrics: list[dict[str, Any]]) -> str:
-    """Loss, and share of right translations, step by step."""
+    """Loss, share of right translations and BLEU, step by step."""
     train = smooth([(line["step"] + 1, line["loss"]) for line in metrics if "loss" in line])
-    checks = [(line["step"] + 1, line["exact"]) for line in metrics if "exact" in line]
+    checks = [line for line in metrics if "exact" in line]
     title = heading("How it learnt", "它是怎样学会的")
     if not train:
         return title + paragraph("This run left no curve.", "这次运行没有留下曲线。")
@@ -107,14 +107,16 @@ def learning(metrics: list[dict[str, Any]]) -> str:
         both("loss (nats a token)", "损失（奈特/词元）"), [(both("training", "训练"), train)], x_name=step
     )
     if checks:
-        label = both("exactly right, validation", "完全译对（验证）")
-        charts += line_chart(label, [(both("validation", "验证"), checks)], x_name=step, percent=True)
+        exact = [(line["step"] + 1, 100 * line["exact"]) for line in checks]
+        bleu = [(line["step"] + 1, line["bleu"]) for line in checks]
+        curves = [(both("exactly right, %", "完全译对，%"), exact), ("BLEU", bleu)]
+        charts += line_chart(both("translations, validation", "译文（验证）"), curves, x_name=step)
     words = paragraph(
         "The loss does not end at zero: a little of the probability was always spread over all tokens (label "
         "smoothing), so that the network is not surer than it may be.",
         "损失不会降到零：总有一点概率分给所有词元（标签平滑），好让网络不至于过分自信。",
     )
-    return title + words + charts
+    return f'{title}{words}<div class="pair">{charts}</div>'
 
 
 def mistakes(scores: Scores) -> str:

@@ -22,6 +22,7 @@ from my_llm.cli import execute, printable
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 10.0  # seconds that a stage may take to save its work after Ctrl-C
 REPORT = "REPORT"  # stands in a command for the file that the report reads
+PICTURE = "PICTURE"  # and this one for a picture beside it
 
 SMALL_LSTM = [
     "--hidden", "256", "--batch_size", "16", "--length", "64", "--dropout", "0", "--lr", "0.004",
@@ -29,6 +30,9 @@ SMALL_LSTM = [
 ]  # fmt: skip
 
 SMALL_TRANSLATOR = ["--config", "presets/numbers.toml", "--max_steps", "900", "--eval_every", "150"]
+
+
+LOOK = ["--text", "the third of May nineteen ninety-one", "--show_attention", "--png", PICTURE]
 
 
 class Stop(NamedTuple):
@@ -77,6 +81,17 @@ TOUR = [
         score=lambda scores: f"{100 * scores['exact']:.1f} % exactly right",
         look_at="English numbers become French ones, wrong at first, and the share that is exactly right",
     ),
+    Stop(
+        stage="stage4_transformer",
+        commands=[
+            # The same task as stage 3's, for about as long: the report puts the two beside each other.
+            ["train.py", "--config", "presets/numbers.toml", "--eval_every", "100", "--run_name", "tour"],
+            ["translate.py", "--checkpoint", "checkpoints/best_transformer_model.pt", *LOOK],
+            ["evaluate.py", "--model_path", "checkpoints/best_transformer_model.pt", "--report", REPORT],
+        ],
+        score=lambda scores: f"{100 * scores['exact']:.1f} % exactly right",
+        look_at="the same numbers without recurrence; then a map: each French word, and the English one it looked at",
+    ),
 ]
 
 
@@ -107,10 +122,13 @@ def visit(stop: Stop, folder: Path, tour: Path) -> dict[str, Any]:
     """Run the commands of one stage, one after the other, and say what came of it."""
     say(f"\n=== {stop.stage} ===\nLook at this: {stop.look_at}.")
     scores = tour / f"{stop.stage}.json"
+    files = {REPORT: scores, PICTURE: tour / f"{stop.stage}.png"}
     scores.unlink(missing_ok=True)
     started, problem, shown = time.perf_counter(), "", []
     for command in stop.commands:
-        arguments = [from_here(scores, folder) if part == REPORT else published(part, stop, folder) for part in command]
+        arguments = [
+            from_here(files[part], folder) if part in files else published(part, stop, folder) for part in command
+        ]
         shown.append(shlex.join(["python", *arguments]))
         say(f"\n$ cd {folder.name} && {shown[-1]}")
         code = run_command([sys.executable, *arguments], folder)
@@ -176,7 +194,12 @@ def show_table(visited: Sequence[tuple[Stop, dict[str, Any]]]) -> None:
     sources = []
     for stop, item in visited:
         scores = report.read_json(Path(item["report"]))
-        cells = [stop.stage, f"{scores['model']}, {scores['task']}", str(scores["data"]), stop.score(scores)]
+        cells = [
+            stop.stage.split("_")[0],
+            f"{scores['model']}, {scores['task']}",
+            str(scores["data"]),
+            stop.score(scores),
+        ]
         table.add_row(*map(printable, cells), f"{item['seconds']:.0f} s")
         sources.append(f"The text of {stop.stage}: {scores['data']}, from {scores['source']}.")
     print()

@@ -96,10 +96,44 @@ VALUES: dict[str, str] = {
     **{f"{share}% right words": f"{share}% 正确的词" for share in (100, 75, 50, 25)},
     "greedy": "贪心",
     "beam 5": "束宽 5",
+    "nn.Transformer, the obvious loop, fp32": "nn.Transformer，最直接的循环，fp32",
+    "nn.Transformer, same batches, fp32": "nn.Transformer，同样的批次，fp32",
+    "ours, same batches, fp32": "我们的，同样的批次，fp32",
+    **{f"ours, as train.py does, {form}": f"我们的，与 train.py 相同，{form}" for form in ("fp32", "bf16")},
+    "greedy, recomputed": "贪心，每步重算",
+    "greedy, cached": "贪心，有缓存",
+    "beam 5, recomputed": "束宽 5，每步重算",
+    "beam 5, cached": "束宽 5，有缓存",
+    **{
+        f"{english}, {tokens} tokens": f"{chinese}，{tokens} 个词元"
+        for english, chinese in (("plain", "直接算"), ("fused", "融合算子"), ("blockwise", "分块"))
+        for tokens in ("512", "1,024", "2,048", "4,096")
+    },
     **{
         f"beam {width}, penalty {alpha}": f"束宽 {width}，惩罚 {alpha}"
         for width in (2, 5, 10)
         for alpha in ("0", "0.6", "1")
+    },
+    **{
+        f"{order}, {warm} warm-up, {layers} layers": f"{order}，{'有' if warm == 'with' else '无'}预热，{layers} 层"
+        for order in ("pre", "post")
+        for warm in ("with", "without")
+        for layers in (2, 6)
+    },
+    "1 head": "1 个头",
+    **{f"{heads} heads": f"{heads} 个头" for heads in (2, 4, 8, 16)},
+    "1 layer of 176": "1 层，宽 176",
+    **{f"{layers} layers of {width}": f"{layers} 层，宽 {width}" for layers, width in ((2, 128), (4, 88), (8, 64))},
+    "sinusoidal": "正弦",
+    "learned": "学得的",
+    "rotary": "旋转",
+    "alibi": "ALiBi",
+    "all": "全部",
+    **{f"window of {width}": f"窗口 {width}" for width in (64, 16, 4)},
+    **{f"strided by {step}": f"跨步 {step}" for step in (16, 8)},
+    **{
+        f"{english}, slope": f"{chinese}，斜率"
+        for english, chinese in (("plain", "直接算"), ("fused", "融合算子"), ("blockwise", "分块"))
     },
     **{f"sampling at {heat}": f"采样，温度 {heat}" for heat in ("0.5", "1", "1.5")},
 }

@@ -22,11 +22,12 @@ import torch
 from torch import Tensor, nn
 
 from my_llm.device import world
-from my_llm.errors import CheckpointError
+from my_llm.errors import CheckpointError, ConfigError
 from my_llm.files import write_atomically
 
 Content = dict[str, Any]
 PLAIN = (str, int, float, bool, type(None), Tensor)
+UNFIT = (ConfigError, KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError, AssertionError)
 
 
 def _first_line(payload: bytes | memoryview) -> bytes:
@@ -116,7 +117,7 @@ def parts_of(path: Path | str) -> Iterator[None]:
     """Around the use of a checkpoint's content: what does not fit together becomes one line."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError, AssertionError) as error:
+    except UNFIT as error:
         cause = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
         raise CheckpointError(f"the parts of the checkpoint do not fit together ({cause})", got=path) from None
 

@@ -30,9 +30,6 @@ Choose = Callable[..., Tensor]  # (logits, *, previous) -> token: greedy, or par
 Reorder = Callable[[State, Tensor], State]
 
 
-# ---------------------------------------------------------------- logits -> logits
-
-
 def top_k_filter(logits: Float[Tensor, "B V"], k: int) -> Float[Tensor, "B V"]:
     """Forbid all but the k most likely tokens, exactly k even in a tie (Fan et al. 2018, §3.2)."""
     if k < 1:
@@ -68,9 +65,6 @@ def penalise_repetition(
         raise ConfigError("repetition_penalty must be positive", got=penalty, valid="> 0; 1 changes nothing")
     seen = logits.gather(-1, previous)
     return logits.scatter(-1, previous, torch.where(seen > 0, seen / penalty, seen * penalty))
-
-
-# ---------------------------------------------------------------- logits -> token
 
 
 def greedy(logits: Float[Tensor, "B V"], *, previous: Int[Tensor, "B T"] | None = None) -> Int[Tensor, " B"]:
@@ -118,7 +112,7 @@ def sample(
     return _largest(torch.sub(logits, wait.log_(), alpha=temperature))  # logit + T·G is i with p = softmax(logit / T)_i
 
 
-# ---------------------------------------------------------------- many steps
+# ---------------------------------------------------------------- many tokens
 
 
 def generate(
@@ -169,9 +163,6 @@ def recompute(forward: Callable[[Tensor], Tensor], context: int | None = None) -
         return forward(tokens)[:, -1], tokens
 
     return step
-
-
-# ---------------------------------------------------------------- many hypotheses
 
 
 class Hypothesis(NamedTuple):

@@ -87,7 +87,24 @@ def stage3():
     ), run  # fmt: skip
 
 
-TRAININGS = {"stage1_mlp": stage1, "stage2_rnn_lstm": stage2, "stage3_attention_seq2seq": stage3}
+def stage4():
+    """The translator of stage 4: batches of tokens, dropout, and a mean over validations that a resume must know."""
+    from my_llm.data import catalog
+    from stage4_transformer import tasks
+    from stage4_transformer.train import TrainConfig, run
+
+    corpus = catalog.load_pairs("numbers_en_fr")
+    small = dataclasses.replace(corpus, train=corpus.train[:150], validation=corpus.validation[:6])
+    tasks.TASKS["translate"] = tasks.TASKS["translate"]._replace(load=lambda name: small)
+    return TrainConfig(
+        dataset="numbers_en_fr", max_steps=60, max_tokens=160, vocab_size=300, model=16, heads=2, layers=1, hidden=32,
+        average=3, eval_every=10, threads=1, run_name="whole",
+    ), run  # fmt: skip
+
+
+TRAININGS = {
+    "stage1_mlp": stage1, "stage2_rnn_lstm": stage2, "stage3_attention_seq2seq": stage3, "stage4_transformer": stage4,
+}  # fmt: skip
 
 
 def attempt(run, config, delay: float | None, aim: int | None = None) -> bool:

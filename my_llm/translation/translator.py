@@ -70,6 +70,11 @@ def at_rest(model: TranslationModel) -> Iterator[None]:
         model.train(training)
 
 
+def room_for(length: int) -> int:
+    """Tokens for the translation of so many; one that is longer will never end."""
+    return 2 * length + 10
+
+
 class Translated(NamedTuple):
     """A translation with its tokens, <eos> included where the model came to an end, and its log-probability."""
 
@@ -93,6 +98,7 @@ class Translator(Generic[Model]):
     ):
         self.model, self.tokenizer, self.facts, self.encode = model, tokenizer, facts, encode
         self.precision: Literal["fp32", "bf16"] = "fp32"
+        self.longest = LONGEST  # tokens of a source; fewer where the model has a last position
 
     @property
     def device(self) -> torch.device:
@@ -119,14 +125,14 @@ class Translator(Generic[Model]):
             stop_if: Asked before every token; see my_llm.terminal.stoppable.
 
         Raises:
-            DataError: a source of more than `LONGEST` tokens.
+            DataError: a source of more than `longest` tokens.
             KeyboardInterrupt: `stop_if` said so.
         """
         sources = [torch.tensor(ids) for ids in self.encode(self.tokenizer, texts)]
         for text, source in zip(texts, sources, strict=True):
-            if len(source) > LONGEST:
+            if len(source) > self.longest:
                 got = f"{len(source):,} tokens, {text[:30]} …"
-                raise DataError("too long for a sentence", got=got, valid=f"at most {LONGEST:,}")
+                raise DataError("too long for this model", got=got, valid=f"at most {self.longest:,}")
 
         def step(tokens: Tensor, state: State) -> tuple[Tensor, State]:
             if stop_if():
@@ -141,7 +147,7 @@ class Translator(Generic[Model]):
             for rows in chunks:
                 source, lengths = pad([sources[row] for row in rows])
                 state = self.model.encode(source.to(self.device), lengths.to(self.device))
-                room = (2 * lengths + 10).tolist()  # a translation that is longer will never end
+                room = [room_for(length) for length in lengths.tolist()]
                 if beam_size == 1:
                     answers = self._one_beginning(step, state, room, choose)
                 else:

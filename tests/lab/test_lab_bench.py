@@ -3,11 +3,12 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from lab import bench_stage2
+from lab import bench_stage2, bench_stage4, bench_stage4_attention
 from lab.bench import BenchConfig, bench, outcomes, take_turns
 from my_llm.errors import UserError
 
@@ -78,6 +79,80 @@ def test_a_short_bench_of_stage_2_records_a_table(tmp_path: Path, monkeypatch: p
     assert rows["writing, 1 thread"]["characters_per_second"] > 0
     assert "layers of 7, batch 3 × 5 steps" in table["title"]
     assert table["command"] == "my-llm bench --stage stage2_rnn_lstm"
+
+
+def test_a_short_bench_of_stage_4_records_three_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Small sizes, one thread, the same way."""
+    monkeypatch.setenv("MY_LLM_RESULTS", str(tmp_path))
+    monkeypatch.setattr(bench_stage4, "SHAPE", {"model": 8, "heads": 2, "layers": 1, "hidden": 8, "dropout": 0.1})
+    for name, value in {"PAIRS": 30, "WORDS": 50, "VOCABULARY": 280, "BATCH": 8, "SENTENCES": 6}.items():
+        monkeypatch.setattr(bench_stage4, name, value)
+    monkeypatch.setattr(bench_stage4_attention, "LENGTHS", (8, 16))
+    monkeypatch.setattr(bench_stage4, "set_threads", lambda threads: None)
+    bench(BenchConfig(stage="stage4_transformer", rounds=2))
+    tables = {}
+    for name in ("training", "translating", "attention"):
+        table = json.loads((tmp_path / "bench" / f"stage4_{name}.json").read_text(encoding="utf-8"))
+        assert table["command"] == "my-llm bench --stage stage4_transformer"
+        tables[name] = {row["case"]: row for row in table["rows"]}
+    theirs, *ours, theirs_alike, ours_alike = tables["training"].values()
+    assert (
+        theirs["case"] == "nn.Transformer, the obvious loop, fp32" and ours_alike["case"] == "ours, same batches, fp32"
+    )
+    assert theirs["speed_of_official"] == theirs_alike["speed_of_official"] == 1
+    assert all(row["target_tokens_per_second"] > 0 and 0 < row["loss"] < 10 for row in tables["training"].values())
+    assert theirs_alike["loss"] == pytest.approx(ours_alike["loss"], abs=0.5)  # the same weights, batches and steps
+    assert [row["case"][-4:] for row in ours] == ["fp32", "bf16"] and all(row["speed_of_official"] > 0 for row in ours)
+    assert [*tables["translating"]] == ["greedy, recomputed", "greedy, cached", "beam 5, recomputed", "beam 5, cached"]
+    assert [row["ratio"] for row in tables["translating"].values()][::2] == [1, 1]
+    assert len(tables["attention"]) == 6 and tables["attention"]["fused, 16 tokens"]["with_backward_speed"] == 1
+    assert tables["attention"]["blockwise, 8 tokens"]["forward_ms"] > 0
+
+
+def a_translator(cached: bool):
+    """Random weights, always the same ones."""
+    import torch
+
+    from lab.bench_stage4_translating import Paced
+    from my_llm.translation.batches import train_tokenizer
+    from my_llm.translation.translator import Translator
+    from stage4_transformer.models import Transformer, TransformerConfig
+
+    tokenizer = train_tokenizer(bench_stage4.invented_pairs(20), 290)
+    torch.manual_seed(0)
+    config = TransformerConfig(vocab_size=tokenizer.vocab_size, model=8, heads=2, layers=2, hidden=8)
+    return Translator(Paced(Transformer(config), cached), tokenizer, facts={})
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_a_paced_translation_is_as_long_as_its_source_with_and_without_a_cache(width: int):
+    texts = [pair.source for pair in bench_stage4.invented_pairs(5, seed=1)]
+    translator = a_translator(True)
+    said = translator.translate(texts, beam_size=width)
+    assert [len(answer.tokens) for answer in said] == [
+        len(ids) for ids in translator.encode(translator.tokenizer, texts)
+    ]
+    again = a_translator(False).translate(texts, beam_size=width)
+    assert [answer.tokens for answer in again] == [answer.tokens for answer in said]
+
+
+def test_batches_in_order_hold_the_same_pairs(monkeypatch: pytest.MonkeyPatch):
+    from my_llm.text import PAD
+    from my_llm.translation.batches import Batch, train_tokenizer
+
+    monkeypatch.setattr(bench_stage4, "BATCH", 4)
+    pairs = bench_stage4.invented_pairs(10)
+    assert len({len(pair.source.split()) for pair in pairs}) > 1  # there is something to pad
+    assert all(len(pair.source.split()) == len(pair.target.split()) for pair in pairs)
+    batches = bench_stage4.batches_of(train_tokenizer(pairs, 300), pairs)
+
+    def targets(found: Iterable[Batch]) -> list[list[int]]:
+        return sorted(row[row != PAD].tolist() for batch in found for row in batch.target_out)
+
+    in_order = bench_stage4.in_order(batches)
+    assert [len(batch.source) for batch in in_order] == [4, 4, 2]
+    assert targets(in_order) == targets(batches(i) for i in range(batches.per_epoch))
+    assert in_order[0].target_in[0, 1:3].tolist() == in_order[0].target_out[0, :2].tolist()  # shifted by one
 
 
 def test_all_stages_have_a_process_each_and_a_failure_is_said(monkeypatch: pytest.MonkeyPatch):

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from lab import report, report_stage2
-from lab.charts import confusion, line_chart, path, ticks
+from lab import report, report_stage2, report_stage4
+from lab.charts import confusion, line_chart, maps, path, ticks
 from lab.report import render
 from lab.verdict import verdict
 from my_llm.errors import CheckpointError
@@ -38,6 +38,20 @@ SCORES_2 = {
     "n": 99001, "perplexity": 5.678, "mean_loss": 1.7366, "bits_per_byte": 2.505, "frequencies_alone": 3.31,
     "train_seconds": 61.5, "parameters": 345678, "scored_per_second": 70123.4, "written_per_second": 4321.9,
     "sample": HOSTILE, "unit": HOSTILE,
+}  # fmt: skip
+WORST = [{"source": HOSTILE, "said": HOSTILE, "right": "ok"}, {"source": "a", "said": "b", "right": "b"}]
+SCORES_3 = {
+    "stage": "stage3_attention_seq2seq", "model": HOSTILE, "task": "translation", "data": HOSTILE, "source": HOSTILE,
+    "n": 1234, "bleu": 91.24, "exact": 0.876, "train_seconds": 58.4, "parameters": 603352,
+    "settings": {"batch_size": 4}, "greedy_per_second": 2345.6, "beam_per_second": 345.6,
+    "decoding": {"1": {"per_second": 2345.6}, "5": {"per_second": 345.6}}, "examples": {"worst": WORST},
+    "alignment": {"weights": [[0.9, 0.1], [0.25, 0.75]], "target": [HOSTILE, "un"], "source": ["one", HOSTILE]},
+    "heads": None,
+}  # fmt: skip
+A_MAP = {"weights": [[[[0.9, 0.01]], [[0.25, 0.75]], [[1, 0]]]] * 2, "rows": [HOSTILE], "columns": ["one", HOSTILE]}
+SCORES_4 = {
+    **SCORES_3, "stage": "stage4_transformer", "exact": 0.934, "parameters": 1234567,
+    "heads": dict.fromkeys(("encoder", "decoder", HOSTILE), A_MAP),
 }  # fmt: skip
 SAMPLES = {-1: "\nqZ#\n", 99: "not shown", 149: f"{HOSTILE}\n \nlast line", 199: "not shown", 249: "<i>\nthe end"}
 FACTS = {
@@ -79,11 +93,14 @@ def a_tour(folder: Path, monkeypatch: pytest.MonkeyPatch, problem: str = "") -> 
     lines = [{"step": i, "loss": 2 / (i + 1), "lr": 0.1, "grad_norm": 1.0, "tokens_per_second": 9} for i in range(250)]
     lines += [{"step": i, "validation_loss": 1 / (i + 1), "accuracy": 0.9, "macro_f1": 0.9} for i in (100, 249)]
     samples = [{"step": step, "sample": sample} for step, sample in SAMPLES.items()]
+    steps = [*lines, *({"step": i, "bleu": 40.0 + i / 10, "exact": 0.002 * (i + 1)} for i in (124, 249))]
     return {
         "date": HOSTILE,
         "stages": [
             {**a_stop(folder / "stage1_mlp", SCORES, lines), "problem": problem},
             {**a_stop(folder / "stage2_rnn_lstm", SCORES_2, samples + lines), "problem": problem},
+            {**a_stop(folder / "stage3_attention_seq2seq", SCORES_3, steps), "problem": problem},
+            {**a_stop(folder / "stage4_transformer", SCORES_4, steps), "problem": problem},
         ],
     }
 
@@ -134,7 +151,7 @@ def test_every_word_of_ours_stands_there_in_both_languages(text: str):
         if {"en", "zh", "data"} & classes or {"script", "style", "title", "label"} & {tag for tag, _ in around}:
             continue
         words += re.findall(r"[^\W\d_]+", piece.replace("\xa0", " "))
-    assert set(words) <= {"s", "ms", "µs", "F"}  # units and F1 are the same in both
+    assert set(words) <= {"s", "ms", "µs", "F", "BLEU"}  # units and scores are the same in both
     pairs = re.findall(r'<span class="(en)" lang="en">|<span class="(zh)" lang="zh-Hans">', text)
     assert len(pairs) >= 8 and ["".join(pair) for pair in pairs] == ["en", "zh"] * (len(pairs) // 2)
     assert all(re.search("[\u4e00-\u9fff]", piece) for piece in inside("zh", text))
@@ -170,7 +187,39 @@ def test_the_texts_of_a_language_model_are_shown_before_during_and_after(
     assert [text.count("<br>") for _, text in cards] == [0, 2, 1] and "not shown" not in page
     assert ">qZ#<" in cards[0][1] and "evil &amp;amp; end</span><br><br><span" in cards[1][1]
     assert ">&lt;i&gt;</span><br><span" in cards[2][1] and ">the end<" in cards[2][1]
-    assert page.count('class="curve c1"') == 2
+    assert page.count('class="curve c1"') == 5  # stages 1 and 2; BLEU of both translators; the second beside the first
+
+
+def test_the_translators_are_shown_with_every_head_and_beside_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    page = render(a_tour(tmp_path, monkeypatch))
+    third, fourth, both = re.findall('<section class="stage".*?</section>', page, re.DOTALL)[2:]
+    for section, share in ((third, "87.6"), (fourth, "93.4")):
+        assert f"{share}&nbsp;%" in section and "91.2" in section and "looks normal" in section
+        assert section.count('<table class="map">') == 1 and ">.75<" in section and section.count("<figure") == 2
+    assert third.count('class="maps"') == 0 and fourth.count('class="maps"') == 3
+    assert "The same task, twice" in both and "603,352" in both and "1,234,567" in both and "2,346" in both
+    assert both.count('class="curve') == 2
+    assert '<span class="x" style="left:100.00%">1,000<' in both  # 250 steps of 4 pairs
+
+
+def test_a_translator_alone_or_without_heads_is_no_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    tour = a_tour(tmp_path, monkeypatch)
+    tour["stages"][2]["problem"] = "it broke"
+    assert "The same task, twice" not in render(tour)
+    section = report_stage4.section({**SCORES_4, "heads": None, "exact": 0.1}, [], FACTS)
+    assert 'class="maps"' not in section and "has learnt less than it should" in section
+    assert "This run left no curve." in section
+
+
+def test_maps_stand_in_rows_of_layers_and_columns_of_heads():
+    drawn = maps([[[[0.5, 0.01]], [[0, 1]]], [[[0.25, 0.75]], [[1, 0]]]], ["a"], ["bb", "<c>"])
+    cells = re.findall(r'<path d="M(\d+) (\d+)h1v1h-1z" opacity="([\d.]+)"/>', drawn)
+    # A map is 2 wide and 1 high, with a gap of 1: head 2 begins at 3, layer 2 at 2. A weight of 0.01 is not drawn.
+    assert cells == [("0", "0", "0.50"), ("4", "0", "1.00"), ("0", "2", "0.25"), ("1", "2", "0.75"), ("3", "2", "1.00")]
+    assert drawn.count(">a<") == 2 and drawn.count(">bb<") == 2 and drawn.count("&lt;c&gt;") == 2
+    assert drawn.count('class="frame"') == 4
 
 
 def test_a_language_model_that_learnt_nothing_and_wrote_nothing_is_said():

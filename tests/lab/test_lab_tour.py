@@ -51,7 +51,7 @@ def test_a_stage_that_fails_costs_one_line_and_the_others_go_on(
     )
     assert "$ cd stage2_good && python train.py ../home/runs/tour/stage2_good.json" in shown.out
     table = [line for line in shown.out.splitlines() if "│" in line]
-    assert len(table) == 1 and "stage2_good" in table[0] and "0.5 of it" in table[0]
+    assert len(table) == 1 and "stage2 " in table[0] and "0.5 of it" in table[0]
     assert "The text of stage2_good: fine text[31m, from rule." in shown.out and "\x1b[31m" not in shown.out
     assert max(len(line) for line in shown.out.splitlines() if "│" in line or "┃" in line) <= 80
     page = home / "runs" / "tour" / "report.html"
@@ -139,7 +139,7 @@ def test_the_language_model_of_the_tour_writes_before_and_after(
     assert run([short], ROOT) == 0
     shown, said = capfd.readouterr()
     scores = json.loads((home / "runs" / "tour" / "stage2_rnn_lstm.json").read_text(encoding="utf-8"))
-    (row,) = [line for line in shown.splitlines() if "│ stage2_rnn_lstm" in line]
+    (row,) = [line for line in shown.splitlines() if "│ stage2 " in line]
     assert "LSTM, language" in row and "tiny_shakespeare" in row  # 80 columns cut no name
     assert "perplexity" in row and f"{scores['perplexity']:.2f}" in shown
     assert said.index("after 0 steps it writes") < said.index("after 2 steps it writes")
@@ -147,3 +147,23 @@ def test_the_language_model_of_the_tour_writes_before_and_after(
     page = (home / "runs" / "tour" / "report.html").read_text(encoding="utf-8")
     assert "after 0 steps" in page and "after 2 steps" in page and "2 步之后" in page
     assert f">{scores['perplexity']:.2f}<" in page and "This stage failed" not in page
+
+
+def test_the_transformer_of_the_tour_is_drawn_with_all_its_heads(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    """Two steps, translated with a map, scored and shown."""
+    monkeypatch.setenv("MY_LLM_OFFLINE", "1")
+    monkeypatch.delenv("MY_LLM_DATA", raising=False)
+    train, look, evaluate = TOUR[3].commands
+    short = [*train, "--max_steps", "2", "--eval_every", "2"], look, [*evaluate, "--beam_size", "1"]
+    assert run([TOUR[3]._replace(commands=[*short])], ROOT) == 0
+    shown = capfd.readouterr().out
+    (row,) = [line for line in shown.splitlines() if line.startswith("│ stage4 ")]
+    assert "Transformer," in row and "numbers_en_fr" in row and "…" not in row  # 80 columns cut no name
+    assert "source: the third of May nineteen ninety-one" in shown
+    assert (home / "runs" / "tour" / "stage4_transformer.png").read_bytes().startswith(b"\x89PNG")
+    scores = json.loads((home / "runs" / "tour" / "stage4_transformer.json").read_text(encoding="utf-8"))
+    page = (home / "runs" / "tour" / "report.html").read_text(encoding="utf-8")
+    assert page.count('class="maps"') == len(scores["heads"]) == 3
+    assert f"{scores['parameters']:,}" in page and "This stage failed" not in page

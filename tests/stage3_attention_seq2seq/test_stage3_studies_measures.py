@@ -124,21 +124,6 @@ def pair_of(source: str) -> Pair:
     return next(pair for pair in (*corpus.train, *corpus.validation) if pair.source == source)
 
 
-def test_partners_are_words_between_spaces():
-    # one thousand | seven | hundred | fifty-four → mille | sept | cent | cinquante-quatre
-    number = pair_of("one thousand seven hundred fifty-four")
-    assert attentions.partners(number) == [{0, 1}, {2}, {3}, {4}]
-    # twenty-eight minutes past three in the morning → trois | heures | vingt-huit | du | matin
-    time = pair_of("twenty-eight minutes past three in the morning")
-    assert attentions.partners(time) == [{3}, {3}, {0}, {4, 5}, {6}]
-
-
-def test_agreement_and_the_diagonal():
-    assert attentions.agreement([1, 0, 2], [{0, 1}, {1}, {2}]) == pytest.approx(2 / 3)
-    assert attentions.diagonal(Pair("a b c d", "x y")) == [1, 3]
-    assert attentions.diagonal(Pair("a b", "x y z")) == [0, 1, 1]
-
-
 @pytest.mark.parametrize(("where", "expected"), [("right", 1.0), ("wrong", 0.0), ("end", 0.0)])
 def test_planted_looks_are_judged(text: common.Sentences, where: str, expected: float):
     pair = pair_of("one thousand seven hundred fifty-four")

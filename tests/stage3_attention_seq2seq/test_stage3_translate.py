@@ -67,7 +67,7 @@ def test_a_long_sentence_has_no_picture_but_a_translation(ask, tmp_path: Path):
 
 def test_what_is_no_sentence_is_refused(ask):
     code, out, errors = ask("--text", "a red dog " * 3000)
-    assert (code, out) == (2, "") and len(errors) == 1 and "too long for a sentence; got '" in errors[0]
+    assert (code, out) == (2, "") and len(errors) == 1 and "too long for this model; got '" in errors[0]
 
 
 # ---------------------------------------------------------------- a file
@@ -210,7 +210,7 @@ def test_a_mistake_ends_nothing(ask, tmp_path: Path):
     long = "a red dog " * 3000
     code, out, errors = ask("--interactive", "--png", tmp_path, typed=f"/attention\n{SENTENCE}\n{long}\n{SENTENCE}\n")
     assert code == 0 and out.splitlines().count(RIGHT) == 2
-    assert [sum(words in line for line in errors) for words in ("cannot save", "too long for a sentence")] == [2, 1]
+    assert [sum(words in line for line in errors) for words in ("cannot save", "too long for this model")] == [2, 1]
 
 
 def start(path: Path, *flags: object, **options) -> subprocess.Popen:

@@ -94,7 +94,7 @@ def test_what_is_no_sentence_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "LONGEST", 6)
     ours = translator()
     assert len(ours.translate(["zzzzz"])) == 1  # five bytes and <eos>
-    with pytest.raises(DataError, match=r"too long for a sentence; got '7 tokens, zzzzzz …'; valid: at most 6"):
+    with pytest.raises(DataError, match=r"too long for this model; got '7 tokens, zzzzzz …'; valid: at most 6"):
         ours.translate(["a", "zzzzzz"])
 
 

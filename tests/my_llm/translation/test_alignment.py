@@ -5,8 +5,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from my_llm.data.catalog import Pair, load_pairs
 from my_llm.text import BOS, EOS, BPETokenizer
-from my_llm.translation.alignment import BEGINNING, END, Alignment, align_words, draw, words_of
+from my_llm.translation.alignment import (
+    BEGINNING,
+    END,
+    Alignment,
+    agreement,
+    align_words,
+    diagonal,
+    draw,
+    partners,
+    words_of,
+)
 
 TOKENIZER = BPETokenizer.train(["a red dog, a red cat"] * 3, 270)
 BYTES = BPETokenizer([])
@@ -81,3 +92,27 @@ def test_no_row_is_wider_than_the_terminal_and_what_is_left_out_is_said(words: i
     shown = head.split(" … ")[0].split()[1:]
     assert ("more" in head) == (len(shown) < words)
     assert len(shown) == words or head.endswith(f" … and {words - len(shown)} more")
+
+
+# --- is it right? -----------------------------------------------------------------------------------------------------
+
+
+def pair_of(source: str) -> Pair:
+    """The pair of the corpus with this English."""
+    corpus = load_pairs("numbers_en_fr")
+    return next(pair for pair in (*corpus.train, *corpus.validation) if pair.source == source)
+
+
+def test_partners_are_words_between_spaces():
+    # one thousand | seven | hundred | fifty-four → mille | sept | cent | cinquante-quatre
+    number = pair_of("one thousand seven hundred fifty-four")
+    assert partners(number) == [{0, 1}, {2}, {3}, {4}]
+    # twenty-eight minutes past three in the morning → trois | heures | vingt-huit | du | matin
+    time = pair_of("twenty-eight minutes past three in the morning")
+    assert partners(time) == [{3}, {3}, {0}, {4, 5}, {6}]
+
+
+def test_agreement_and_the_diagonal():
+    assert agreement([1, 0, 2], [{0, 1}, {1}, {2}]) == pytest.approx(2 / 3)
+    assert diagonal(Pair("a b c d", "x y")) == [1, 3]
+    assert diagonal(Pair("a b", "x y z")) == [0, 1, 1]
