@@ -34,7 +34,7 @@ VOCABULARY, PAIRS, WORDS = 4000, 6000, 8000
 # As train.py has them, but with sinusoidal positions: nn.Transformer gets embeddings, and no say in its scores.
 SHAPE: dict[str, Any] = {"model": 256, "heads": 4, "layers": 3, "hidden": 512, "dropout": 0.2}
 BATCH, RATE, SMOOTHING, BETAS = 128, 2e-3, 0.1, (0.9, 0.98)
-SENTENCES = 500  # translated in one turn
+SENTENCES = 1000  # translated in one turn
 
 
 def bench(rounds: int) -> None:

@@ -1,16 +1,17 @@
 """Sentences a second, for bench_stage4.py: greedy and beam search, with cached keys and values and without."""
 
+import copy
 import statistics
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
 from lab.bench import Row, take_turns
-from my_llm.device import resolve_precision
+from my_llm.device import settle
 from my_llm.text import EOS, BPETokenizer
 from my_llm.translation.translator import Translator
 from stage4_transformer.models import Maps, Transformer, TransformerConfig, TransformerState
@@ -62,14 +63,19 @@ class Paced(nn.Module):
 
 
 def translating(config: TransformerConfig, tokenizer: BPETokenizer, texts: Sequence[str], rounds: int) -> list[Row]:
-    """Sentences a second, greedy and beam search, with the cache and without."""
+    """Sentences a second, greedy and beam search, with the cache and without, and as `--precision bf16` does it."""
     torch.manual_seed(0)
-    model, rows = Transformer(config), []
+    exact, rows = Transformer(config), []
+    rough = copy.deepcopy(exact)
+    settle(rough, "bf16")
+    ways: list[tuple[str, Transformer, bool, Literal["fp32", "bf16"]]] = [
+        ("recomputed", exact, False, "fp32"), ("cached", exact, True, "fp32"), ("cached, bf16", rough, True, "bf16")
+    ]  # fmt: skip
     for how, width in (("greedy", 1), ("beam 5", 5)):
         calls = {}
-        for name, cached in (("recomputed", False), ("cached", True)):
+        for name, model, cached, precision in ways:
             translator = Translator(Paced(model, cached), tokenizer, facts={})
-            translator.precision = resolve_precision("auto", torch.device("cpu"))
+            translator.precision = precision
             calls[f"{how}, {name}"] = partial(translator.translate, texts, beam_size=width)
         seconds = {name: statistics.median(taken) for name, taken in take_turns(calls, rounds, warm_up=1).items()}
         rows += [

@@ -102,8 +102,10 @@ VALUES: dict[str, str] = {
     **{f"ours, as train.py does, {form}": f"我们的，与 train.py 相同，{form}" for form in ("fp32", "bf16")},
     "greedy, recomputed": "贪心，每步重算",
     "greedy, cached": "贪心，有缓存",
+    "greedy, cached, bf16": "贪心，有缓存，bf16",
     "beam 5, recomputed": "束宽 5，每步重算",
     "beam 5, cached": "束宽 5，有缓存",
+    "beam 5, cached, bf16": "束宽 5，有缓存，bf16",
     **{
         f"{english}, {tokens} tokens": f"{chinese}，{tokens} 个词元"
         for english, chinese in (("plain", "直接算"), ("fused", "融合算子"), ("blockwise", "分块"))

@@ -29,6 +29,8 @@ Step = Callable[[Tensor, State], tuple[Tensor, State]]
 Choose = Callable[..., Tensor]  # (logits, *, previous) -> token: greedy, or partial(sample, temperature=0.8)
 Reorder = Callable[[State, Tensor], State]
 
+WORTH_MOVING = 0.75  # rows that have ended are dropped when so many are left: less often, and the moving costs nothing
+
 
 def top_k_filter(logits: Float[Tensor, "B V"], k: int) -> Float[Tensor, "B V"]:
     """Forbid all but the k most likely tokens, exactly k even in a tie (Fan et al. 2018, §3.2)."""
@@ -123,6 +125,7 @@ def generate(
     choose: Choose = greedy,
     stop: int | None = None,
     state: State = None,
+    reorder: Reorder | None = None,
 ) -> Iterator[Int[Tensor, " B"]]:
     """Yield one token per row at a time, as soon as it is known; the prompt is not repeated.
 
@@ -131,21 +134,27 @@ def generate(
     Args:
         prompt: At least one token per row.
         state: Passed to the first step, for example what the encoder read.
+        reorder: Picks rows of the state, such as `select_rows`: rows that have ended are then no longer computed.
     """
     fresh = prompt
     tokens = torch.cat([prompt, prompt.new_zeros(len(prompt), max_new_tokens)], dim=1)  # room for all that will come
-    ended = torch.zeros(len(prompt), dtype=torch.bool, device=prompt.device)
+    alive = torch.arange(len(prompt), device=prompt.device)  # the rows that the state holds
     for known in range(prompt.shape[1], tokens.shape[1]):
         with torch.no_grad():  # not around the yield: it is nobody else's setting
-            logits, state = step(fresh, state)  # (B, V)
-            chosen = choose(logits, previous=tokens[:, :known])
+            logits, state = step(fresh, state)  # (B', V)
+            tokens[alive, known] = choose(logits, previous=tokens[alive, :known])
         if stop is not None:
-            chosen = chosen.masked_fill(ended, stop)
-            ended |= chosen == stop
+            ended = (tokens[:, prompt.shape[1] : known] == stop).any(dim=1)
+            tokens[:, known].masked_fill_(ended, stop)
+        chosen = tokens[:, known].clone()
         yield chosen
-        if stop is not None and ended.all():
-            return
-        fresh, tokens[:, known] = chosen[:, None], chosen  # (B, 1), (B,)
+        if stop is not None:
+            going = (chosen[alive] != stop).nonzero()[:, 0]
+            if not len(going):
+                return
+            if reorder is not None and len(going) <= WORTH_MOVING * len(alive):
+                alive, state = alive[going], reorder(state, going)
+        fresh = tokens[alive, known, None]  # (B', 1)
 
 
 def recompute(forward: Callable[[Tensor], Tensor], context: int | None = None) -> Step:
@@ -228,18 +237,24 @@ def beam_search(
     scores = torch.tensor([0.0] + [-torch.inf] * (width - 1), device=prompt.device)  # equal copies: only one counts
     scores, tokens = scores.repeat(len(prompt), 1), prompt.new_empty(len(prompt), width, 0)  # (B, W), (B, W, length)
     finished: list[list[Hypothesis]] = [[] for _ in prompt]
+    alive = finished  # of the sentences that the state holds
     full = torch.zeros(len(prompt), dtype=torch.bool, device=prompt.device)
     for length in range(1, max_new_tokens + 1):
-        scores, tokens, parent = _continue(scores, tokens, logits, stop, finished, alpha)
-        full = scores.new_tensor([len(done) == width for done in finished], dtype=torch.bool)  # (B,)
-        best = scores.new_tensor([done[0].score if done else -torch.inf for done in finished])
+        scores, tokens, parent = _continue(scores, tokens, logits, stop, alive, alpha)
+        full = scores.new_tensor([len(done) == width for done in alive], dtype=torch.bool)  # (B,)
+        best = scores.new_tensor([done[0].score if done else -torch.inf for done in alive])
         hope = scores.amax(dim=1) / length_penalty(max_new_tokens, alpha)  # all that follows for nothing, and long
         scores = scores.masked_fill((full & (hope <= best))[:, None], -torch.inf)
-        if length == max_new_tokens or bool((scores == -torch.inf).all()):
+        going = (scores > -torch.inf).any(dim=1).nonzero()[:, 0]
+        if length == max_new_tokens or not len(going):
             break
-        state = reorder(state, (sentences[:, None] * width + parent).flatten())
+        if len(going) > WORTH_MOVING * len(alive):
+            going = sentences[: len(alive)]
+        alive = [alive[sentence] for sentence in going.tolist()]
+        scores, tokens, full = scores[going], tokens[going], full[going]
+        state = reorder(state, (going[:, None] * width + parent[going]).flatten())
         logits, state = step(tokens[:, :, -1].reshape(-1, 1), state)
-    _collect(finished, tokens, scores.masked_fill(full[:, None], -torch.inf), width, alpha)
+    _collect(alive, tokens, scores.masked_fill(full[:, None], -torch.inf), width, alpha)
     return finished
 
 

@@ -239,6 +239,16 @@ def autocast(precision: Literal["fp32", "bf16"], device: "torch.device") -> cont
     return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
+def settle(model: "torch.nn.Module", precision: Literal["fp32", "bf16"]) -> None:
+    """Convert the matrices of a model that will learn no more, once: autocast would do it again at each product."""
+    import torch
+
+    if precision == "bf16":
+        for weight in model.parameters():
+            if weight.ndim > 1:
+                weight.data = weight.data.to(torch.bfloat16)
+
+
 # --- many processes (torchrun) ----------------------------------------------------------------------------------------
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BLUR = 0.25  # a sequence may count as up to so much longer than it is
-CHUNK = 64  # sequences at a time where nothing is learnt
+CHUNK = 256  # sequences at a time where nothing is learnt
 
 
 def batches_per_epoch(size: int, batch_size: int) -> int:

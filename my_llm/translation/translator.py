@@ -20,7 +20,7 @@ from my_llm import checkpoint, metrics
 from my_llm.data.batches import chunks_by_length, pad
 from my_llm.data.catalog import Pair
 from my_llm.decoding import Choose, State, Step, beam_search, generate, greedy
-from my_llm.device import Precision, autocast, resolve_precision
+from my_llm.device import Precision, autocast, resolve_precision, settle
 from my_llm.errors import DataError
 from my_llm.text import BOS, EOS, PAD, BPETokenizer, tokenizer_from_state
 from my_llm.translation.batches import Encode, encode_sources
@@ -156,7 +156,10 @@ class Translator(Generic[Model]):
         return [found[place] for place in range(len(texts))]
 
     def _one_beginning(self, step: Step, state: State, room: list[int], choose: Choose) -> list[Translated]:
-        tokens = generate(step, self._begin(room), max_new_tokens=max(room), choose=choose, stop=EOS, state=state)
+        tokens = generate(
+            step, self._begin(room), max_new_tokens=max(room), choose=choose, stop=EOS, state=state,
+            reorder=self.model.reorder,
+        )  # fmt: skip
         said = torch.stack(list(tokens), dim=1).tolist()
         return [self._answer(ids[:most]) for ids, most in zip(said, room, strict=True)]
 
@@ -185,7 +188,7 @@ class Translator(Generic[Model]):
         """Where the model looks while it says the tokens: what its `look` answers, and the source as it was read."""
         (ids,) = self.encode(self.tokenizer, [text])
         target = torch.tensor([[BOS, *tokens[:-1]]], device=self.device)
-        with at_rest(self.model):
+        with at_rest(self.model), autocast(self.precision, self.device):
             source, lengths = (torch.tensor(value, device=self.device) for value in ([ids], [len(ids)]))
             return self.model.look(source, lengths, target), ids
 
@@ -233,4 +236,5 @@ def restore(
             raise ValueError("data or progress")
         translator = Translator(model.to(device), tokenizer, facts=facts)
     translator.precision = resolve_precision(precision, device)
+    settle(model, translator.precision)
     return translator, content

@@ -165,11 +165,13 @@ class MultiHeadAttention(nn.Module):
         """
         bias = None
         if memory is None:
-            query, key, value = (split_heads(part, self.heads) for part in self.inward(x).chunk(3, dim=2))
+            both, value = self.inward(x).split([2 * self.model, self.model], dim=2)
+            both, value = split_heads(both, 2 * self.heads), split_heads(value, self.heads)  # (B, 2H, T, K)
             start = 0 if past is None else past.key.shape[2]
             if positions is not None:
-                query, key = positions.rotate(query, start), positions.rotate(key, start)
+                both = positions.rotate(both, start)  # queries and keys alike
                 bias = positions.bias(x.shape[1], start + x.shape[1])
+            query, key = both.chunk(2, dim=1)
             if past is not None:
                 key, value = torch.cat([past.key, key], dim=2), torch.cat([past.value, value], dim=2)
             memory = KeysValues(key, value)

@@ -283,6 +283,42 @@ def test_generate_stops_when_all_rows_have_and_streams():
     assert len(list(decoding.generate(step, torch.tensor([[2]]), max_new_tokens=5))) == 5, "no stop: all of them"
 
 
+def test_rows_that_have_ended_are_computed_no_longer():
+    sizes = []
+
+    def step(tokens, left):  # the state decides: a row says how many tokens it has left
+        sizes.append(len(tokens))
+        return torch.nn.functional.one_hot(left[:, 0], 10).float(), left - 1
+
+    search = partial(decoding.generate, step, torch.ones(4, 1, dtype=torch.long), max_new_tokens=20, stop=STOP)
+    left = torch.tensor([9, 2, 3, 5])[:, None]
+    dropped = torch.stack(list(search(state=left, reorder=decoding.select_rows)), dim=1)
+    assert dropped.tolist() == [[*range(n, 0, -1)] + [STOP] * (10 - n) for n in (9, 2, 3, 5)]
+    assert sizes == [4, 4, 4, 3, 2, 2, 1, 1, 1, 1]
+
+
+def test_sentences_that_are_done_are_searched_no_longer():
+    calls = []
+
+    def step(tokens, state):  # row r of the state ends after r + 2 tokens, whatever it says
+        calls.append(len(tokens))
+        rows, length = state
+        logits = torch.zeros(len(tokens), 5)
+        logits[:, 1] = rows[:, 0].float()
+        logits[:, STOP] = torch.where(length[:, 0] > rows[:, 0], 50.0, -50.0)
+        return logits, (rows, length + 1)
+
+    state = torch.arange(6)[:, None], torch.zeros(6, 1)
+    search = partial(decoding.beam_search, step, width=2, max_new_tokens=12, stop=STOP)
+    together = search(torch.ones(6, 1, dtype=torch.long), state=state)
+    assert calls[1] == 12 and calls[-1] < 12
+    alone = [
+        search(torch.ones(1, 1, dtype=torch.long), state=tuple(part[row : row + 1] for part in state))[0]
+        for row in range(6)
+    ]
+    assert [[h.tokens for h in found] for found in together] == [[h.tokens for h in found] for found in alone]
+
+
 def test_generate_passes_everything_said_to_choose_and_only_the_new_to_step():
     seen, new = [], []
 
