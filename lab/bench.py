@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 Row = dict[str, Any]
-STAGES = ("stage1_mlp", "stage2_rnn_lstm", "stage3_attention_seq2seq", "stage4_transformer")
+STAGES = ("stage1_mlp", "stage2_rnn_lstm", "stage3_attention_seq2seq", "stage4_transformer", "stage5_gpt")
 
 SIZES = (512, (256, 256), 10)  # inputs, hidden, outputs of the network whose training step is timed
 BATCH = 128
@@ -40,7 +40,9 @@ TIMES = {  # how hard `make bench-reliability` tries; `make test` does a tenth
 class BenchConfig:
     """Measure speed on this machine and record it in results/bench/."""
 
-    stage: Literal["all", "stage1_mlp", "stage2_rnn_lstm", "stage3_attention_seq2seq", "stage4_transformer"] = "all"
+    stage: Literal[
+        "all", "stage1_mlp", "stage2_rnn_lstm", "stage3_attention_seq2seq", "stage4_transformer", "stage5_gpt"
+    ] = "all"
     """whose models to time; all: one after the other, each in a process of its own"""
     rounds: int = 60
     """turns that every candidate takes; large models take fewer"""
@@ -255,7 +257,10 @@ def outcomes(record: Path) -> list[Row]:
 # --- both -------------------------------------------------------------------------------------------------------------
 
 
-def finish(name: str, title: str, rows: list[Row], columns: dict[str, str], command: str, started: float) -> None:
+def finish(
+    name: str, title: str, rows: list[Row], columns: dict[str, str], command: str, started: float,
+    data: str = "made by rule", sha256: str = "",
+) -> None:  # fmt: skip
     """Record the table in results/bench/<name>.json and print it."""
     from rich.console import Console
     from rich.table import Table
@@ -263,7 +268,7 @@ def finish(name: str, title: str, rows: list[Row], columns: dict[str, str], comm
     from lab.tables import formatted, heading
     from my_llm.ledger import record
 
-    facts = {"data": "made by rule", "sha256": "", "seed": 0, "seconds": time.perf_counter() - started}
+    facts = {"data": data, "sha256": sha256, "seed": 0, "seconds": time.perf_counter() - started}
     path = record("bench", name, title=title, command=command, columns=columns, rows=rows, **facts)
     table = Table("case", *(heading(key, unit, chinese=False) for key, unit in columns.items()), title=title)
     for row in rows:

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from lab.bench import Row, finish, take_turns
+from lab.bench_stage4_attention import BATCH as SEQUENCES
 from lab.bench_stage4_attention import HEAD, HEADS, attentions
 from lab.bench_stage4_translating import translating
 from my_llm.data.batches import pad
@@ -62,7 +63,7 @@ def bench(rounds: int) -> None:
     }  # fmt: skip
     measured(
         "stage4_attention",
-        f"Causal attention, {HEADS} heads of {HEAD}, one sequence; speed: the fused kernel's is 1",
+        f"Causal attention, {SEQUENCES} sequences, {HEADS} heads of {HEAD}; speed: the fused kernel's is 1",
         columns,
         partial(attentions, rounds),
     )

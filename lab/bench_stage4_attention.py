@@ -13,7 +13,7 @@ from stage2_rnn_lstm.costs import peak_memory
 from stage4_transformer.models import attention, causal_mask
 from stage4_transformer.models.blockwise import blockwise_attention
 
-LENGTHS, HEADS, HEAD = (512, 1024, 2048, 4096), 8, 64
+LENGTHS, BATCH, HEADS, HEAD = (512, 1024, 2048, 4096), 4, 8, 64
 
 Look = Callable[[Tensor, Tensor, Tensor], Tensor]
 ATTENTIONS: dict[str, Look] = {
@@ -28,7 +28,7 @@ def attentions(rounds: int) -> list[Row]:
     rows: list[Row] = []
     for steps in LENGTHS:
         torch.manual_seed(0)
-        leaves = [torch.randn(1, HEADS, steps, HEAD, requires_grad=True) for _ in range(3)]
+        leaves = [torch.randn(BATCH, HEADS, steps, HEAD, requires_grad=True) for _ in range(3)]
         grad = torch.randn_like(leaves[0])
         turns = max(rounds * LENGTHS[0] // (2 * steps), 3)
         back = {name: partial(with_backward, look, leaves, grad) for name, look in ATTENTIONS.items()}

@@ -100,6 +100,8 @@ VALUES: dict[str, str] = {
     "nn.Transformer, same batches, fp32": "nn.Transformer，同样的批次，fp32",
     "ours, same batches, fp32": "我们的，同样的批次，fp32",
     **{f"ours, as train.py does, {form}": f"我们的，与 train.py 相同，{form}" for form in ("fp32", "bf16")},
+    "presets/nanogpt.toml": "presets/nanogpt.toml",
+    **{f"presets/speedrun.toml, seed {seed}": f"presets/speedrun.toml，种子 {seed}" for seed in range(5)},
     "greedy, recomputed": "贪心，每步重算",
     "greedy, cached": "贪心，有缓存",
     "greedy, cached, bf16": "贪心，有缓存，bf16",

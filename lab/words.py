@@ -42,6 +42,7 @@ CHINESE: dict[str, str] = {
     "precision": "精确率",
     "recall": "召回率",
     "loss": "损失",
+    "speed": "速度",
     "test_loss": "测试损失",
     "train_loss": "训练损失",
     "training_loss": "训练损失",

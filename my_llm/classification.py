@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -23,7 +23,7 @@ from my_llm.device import Precision, autocast, resolve_precision
 from my_llm.errors import DataError, UserError
 from my_llm.evaluation import Facts, parameters_of, part_of, shared_facts
 from my_llm.tasks import Prepared
-from my_llm.text import UNK, WordTokenizer, tokenizer_from_state
+from my_llm.text import UNK, Tokenizer, WordTokenizer, tokenizer_from_state
 from my_llm.training import Loss
 
 CrossEntropy = Callable[..., Tensor]  # logits (B, C), labels (B,), label smoothing → nats (B,); stage 1 wrote it
@@ -48,12 +48,14 @@ class TextSorter:
 
     Args:
         model: tokens (B, T), lengths (B,) → logits (B, C); it has its `config`.
-        tokenizer: Of words in lower case.
+        tokenizer: Of words in lower case; a subclass may read otherwise.
         labels: The name of each class.
         facts: data, settings and progress of the checkpoint; empty for a new model.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: WordTokenizer, labels: Sequence[str], facts: Mapping[str, Any]):
+    reads: ClassVar[Any] = WordTokenizer  # what the tokenizer is
+
+    def __init__(self, model: nn.Module, tokenizer: Tokenizer, labels: Sequence[str], facts: Mapping[str, Any]):
         self.model, self.tokenizer, self.labels, self.facts = model, tokenizer, tuple(labels), facts
         self.precision: Literal["fp32", "bf16"] = "fp32"
 
@@ -142,7 +144,15 @@ def prepare(
     tokenizer = WordTokenizer.train(texts, min_count=2, max_size=MAX_VOCABULARY)
     config = config_class(vocab_size=tokenizer.vocab_size, classes=len(corpus.labels), **shape)
     sorter = TextSorter(model_class(config), tokenizer, corpus.labels, facts={})
-    encoded, labels = sorter.encode(texts), torch.tensor([example.label for example in corpus.train])
+    return prepare_sorter(sorter, corpus, cross_entropy, order=order)
+
+
+def prepare_sorter(
+    sorter: TextSorter, corpus: TextClassification, cross_entropy: CrossEntropy, *, order: Mapping[str, int]
+) -> Prepared:
+    """Everything to train a sorter with that is there already; arguments as in `prepare`."""
+    encoded = sorter.encode([example.text for example in corpus.train])
+    labels = torch.tensor([example.label for example in corpus.train])
     rows_of = LengthBatches([len(tokens) for tokens in encoded], **order)
 
     def batch(index: int) -> Batch:
@@ -156,7 +166,7 @@ def prepare(
         partial(classification_loss, cross_entropy=cross_entropy),
         lambda: sorter.scores(corpus.validation, cross_entropy),
         sorter.parts(),
-        f"{len(corpus.train):,} texts to learn from, {tokenizer.vocab_size:,} words",
+        f"{len(corpus.train):,} texts to learn from, {sorter.tokenizer.vocab_size:,} words",
         len(corpus.train),
     )
 
@@ -172,6 +182,7 @@ def load_sorter(
     kind: str,
     config_class: ConfigClass,
     model_class: ModelClass,
+    sorter_class: type[TextSorter] = TextSorter,
 ) -> TextSorter:
     """Read a checkpoint that train.py wrote.
 
@@ -186,14 +197,14 @@ def load_sorter(
             model = model_class(config)
         except UserError as error:  # no flag is wrong here, but the file
             raise ValueError(error.what) from None
-        if not isinstance(tokenizer, WordTokenizer) or (config.vocab_size, config.classes) != (
+        if not isinstance(tokenizer, sorter_class.reads) or (config.vocab_size, config.classes) != (
             tokenizer.vocab_size,
             len(labels),
         ):
             raise ValueError("vocabulary, labels and model differ")
         checkpoint.load_weights(model, content["model"], path)
         facts = {key: content[key] for key in ("data", "settings", "progress")}
-        sorter = TextSorter(model.to(device).eval(), tokenizer, labels, facts)
+        sorter = sorter_class(model.to(device).eval(), tokenizer, labels, facts)
     sorter.precision = resolve_precision(precision, device)
     return sorter
 

@@ -1,120 +1,36 @@
-"""From logits to text: what a model says is one half, how we choose from it is the other. The same for every stage.
+"""From logits to many tokens: `generate` and `beam_search`, the same for every stage. One token: my_llm/sampling.py.
 
-One token: `greedy`, or `sample`: repetition penalty, temperature, top-k, top-p in that order, then a draw. Many tokens:
-`generate` and `beam_search`, which know a model only as a *step*:
+They know a model only as a *step*:
 
     logits, state = step(tokens, state)     tokens (B, T): those that are new since the last call
                                             logits (B, V): for the token that comes next
                                             state: whatever the model wants back, None at the first call
 
 The state is the memory of an LSTM, the key-value cache of a Transformer, what a translator's encoder read, or all that
-was said so far (`recompute`). Beam search re-orders it when one hypothesis overtakes another.
+was said so far (`recompute`). Beam search re-orders it when one hypothesis overtakes another. A state that was given
+once may be given again, to go another way from there: a step leaves it as good as it was.
 
-A forbidden token has the logit -inf: exact in every precision, where -1e9 overflows in fp16. A row without any allowed
-token, or with a NaN, stops with NotFiniteError. All prompts of a batch have the same length.
+A forbidden token has the logit -inf; a row without any allowed token stops with NotFiniteError. All prompts of a batch
+have the same length.
 """
 
-import math
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
-from my_llm.errors import ConfigError, NotFiniteError
+from my_llm.errors import ConfigError
+from my_llm.sampling import greedy, largest
 
 State = Any
 Step = Callable[[Tensor, State], tuple[Tensor, State]]
 Choose = Callable[..., Tensor]  # (logits, *, previous) -> token: greedy, or partial(sample, temperature=0.8)
 Reorder = Callable[[State, Tensor], State]
+Judge = Callable[[list[int]], Literal["goes on", "ends", "forbidden"]]  # what becomes of the tokens said by one beam
 
 WORTH_MOVING = 0.75  # rows that have ended are dropped when so many are left: less often, and the moving costs nothing
-
-
-def top_k_filter(logits: Float[Tensor, "B V"], k: int) -> Float[Tensor, "B V"]:
-    """Forbid all but the k most likely tokens, exactly k even in a tie (Fan et al. 2018, §3.2)."""
-    if k < 1:
-        raise ConfigError("top_k must be at least 1", got=k)
-    kept = logits.topk(min(k, logits.shape[-1])).indices
-    return torch.full_like(logits, -torch.inf).scatter(-1, kept, logits.gather(-1, kept))
-
-
-def top_p_filter(logits: Float[Tensor, "B V"], p: float) -> Float[Tensor, "B V"]:
-    """Forbid all but the nucleus: the fewest most likely tokens whose probabilities sum to at least p.
-
-    The token that crosses p stays, so at least one token always does (Holtzman et al. 2020, §3.1).
-    """
-    if not 0 < p <= 1:
-        raise ConfigError("top_p must be a share", got=p, valid="0 < top_p <= 1")
-    if p == 1:
-        return logits  # a rounded sum may reach 1 before the last token
-    ordered, order = logits.sort(descending=True, stable=True)
-    probabilities = ordered.float().softmax(-1)
-    before = probabilities.cumsum(-1) - probabilities  # what the more likely tokens sum to
-    before[..., 0] = 0  # exactly: the first one stays
-    return torch.empty_like(logits).scatter(-1, order, ordered.masked_fill(before >= p, -torch.inf))
-
-
-def penalise_repetition(
-    logits: Float[Tensor, "B V"], previous: Int[Tensor, "B T"], penalty: float
-) -> Float[Tensor, "B V"]:
-    """Make tokens that occurred less likely: divide their logit by `penalty` (Keskar et al. 2019, CTRL, §4.1).
-
-    Division makes a negative logit larger; as everyone does since, negative ones are multiplied instead.
-    """
-    if penalty <= 0:
-        raise ConfigError("repetition_penalty must be positive", got=penalty, valid="> 0; 1 changes nothing")
-    seen = logits.gather(-1, previous)
-    return logits.scatter(-1, previous, torch.where(seen > 0, seen / penalty, seen * penalty))
-
-
-def greedy(logits: Float[Tensor, "B V"], *, previous: Int[Tensor, "B T"] | None = None) -> Int[Tensor, " B"]:
-    """The most likely token. `previous` is not looked at; it gives greedy the signature of sample."""
-    return _largest(logits)
-
-
-def sample(
-    logits: Float[Tensor, "B V"],
-    *,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    repetition_penalty: float = 1.0,
-    generator: torch.Generator | None = None,
-    previous: Int[Tensor, "B T"] | None = None,
-) -> Int[Tensor, " B"]:
-    """Draw one token per row from softmax(logits / temperature), after the filters.
-
-    Args:
-        temperature: Below 1 bolder, above 1 more varied; 0 is the limit, greedy (Ackley et al. 1985).
-        top_k: Choose among the k most likely only.
-        top_p: Choose among the nucleus of mass p only; measured after temperature and top_k.
-        repetition_penalty: Above 1: what `previous` holds becomes less likely; 1.2 is the paper's value.
-        generator: Where the random numbers come from, on the logits' device; None is torch's global one.
-        previous: The tokens so far, prompt included.
-
-    Raises:
-        ConfigError: a setting out of its range.
-        NotFiniteError: a row without a finite maximum: NaN, +inf, or every token forbidden.
-    """
-    if temperature < 0:
-        raise ConfigError("temperature must not be negative", got=temperature, valid=">= 0; 0 is greedy")
-    logits = logits.float()
-    if previous is not None and repetition_penalty != 1:
-        logits = penalise_repetition(logits, previous, repetition_penalty)
-    if temperature == 0:
-        return greedy(logits)
-    if top_k is not None:
-        logits = top_k_filter(logits, top_k)
-    if top_p is not None:
-        logits = (logits - logits.amax(-1, keepdim=True)) / max(temperature, 1e-30)  # the largest is 0: no overflow
-        logits, temperature = top_p_filter(logits, top_p), 1.0
-    wait = torch.empty_like(logits).exponential_(generator=generator)  # -log(wait) is Gumbel noise G, and the largest
-    return _largest(torch.sub(logits, wait.log_(), alpha=temperature))  # logit + T·G is i with p = softmax(logit / T)_i
-
-
-# ---------------------------------------------------------------- many tokens
 
 
 def generate(
@@ -206,7 +122,7 @@ def beam_search(
     *,
     width: int,
     max_new_tokens: int,
-    stop: int,
+    stop: int | Judge,
     alpha: float = 0.6,
     state: State = None,
     reorder: Reorder = select_rows,
@@ -221,12 +137,13 @@ def beam_search(
     `alpha` is 0; a width that holds every sentence is exhaustive search.
 
     Args:
+        stop: The token that ends a sentence; or what decides, for every beginning, whether it ends or may not be said.
         alpha: Strength of the length penalty (|Y| counts the stop); 0 compares plain log-probabilities.
         state: Passed to the first step, for B rows; later steps have B·width rows, sentence by sentence.
         reorder: Picks rows of the state; `select_rows` suits tensors with the batch first.
 
     Returns:
-        For each sentence at most `width` hypotheses, the best score first.
+        For each sentence at most `width` hypotheses, the best score first; none if all that it tried was forbidden.
     """
     if width < 1:
         raise ConfigError("beam width must be at least 1", got=width)
@@ -259,20 +176,31 @@ def beam_search(
 
 
 def _continue(
-    scores: Tensor, tokens: Tensor, logits: Tensor, stop: int, finished: list[list[Hypothesis]], alpha: float
+    scores: Tensor, tokens: Tensor, logits: Tensor, stop: int | Judge, finished: list[list[Hypothesis]], alpha: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """One round: scores (B, W), tokens (B, W, length) → the same one token later, and whom each continues (B, W)."""
     (batch, width), vocabulary = scores.shape, logits.shape[-1]
-    _largest(logits)  # refuses a row without one
+    largest(logits)  # refuses a row without one
     total = scores[:, :, None] + logits.float().log_softmax(-1).view(batch, width, vocabulary)
     best, where = total.flatten(1).topk(min(2 * width, width * vocabulary))  # (B, 2W)
     parent, token = where // vocabulary, where % vocabulary
     row = torch.arange(batch, device=scores.device)[:, None]  # (B, 1)
     said = torch.cat([tokens[row, parent], token[:, :, None]], dim=2)  # (B, 2W, length)
-    ends = token == stop
+    ends = token == stop if isinstance(stop, int) else _judge(said, best, stop)
     _collect(finished, said, best.masked_fill(~ends, -torch.inf), width, alpha)
     scores, lives = best.masked_fill(ends, -torch.inf).topk(width)  # (B, W)
     return scores, said[row, lives], parent[row, lives]
+
+
+def _judge(said: Tensor, scores: Tensor, judge: Judge) -> Tensor:
+    """Which beginnings (B, N, length) end here: (B, N); the scores of those that may not be said become -inf."""
+    ends = torch.zeros_like(scores, dtype=torch.bool)
+    for sentence, rank in (scores > -torch.inf).nonzero().tolist():
+        verdict = judge(said[sentence, rank].tolist())
+        ends[sentence, rank] = verdict == "ends"
+        if verdict == "forbidden":
+            scores[sentence, rank] = -torch.inf
+    return ends
 
 
 def _collect(finished: list[list[Hypothesis]], said: Tensor, scores: Tensor, width: int, alpha: float) -> None:
@@ -284,12 +212,3 @@ def _collect(finished: list[list[Hypothesis]], said: Tensor, scores: Tensor, wid
     for done in finished:
         done.sort(key=lambda hypothesis: -hypothesis.score)
         del done[width:]
-
-
-def _largest(logits: Tensor) -> Tensor:
-    """Where each row has its maximum; NaN counts as one, and a maximum that is not finite is refused."""
-    largest, token = logits.max(-1)
-    for row, value in enumerate(largest.tolist()):
-        if not math.isfinite(value):
-            raise NotFiniteError(f"row {row} of the logits offers no token: NaN, infinite, or everything forbidden")
-    return token

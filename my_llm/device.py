@@ -65,8 +65,7 @@ def prepare_matrix_path() -> str:
         raise ConfigError("MY_LLM_MATRIX_PATH is not known", got=wish, valid=("auto", "default", "shim", "onednn"))
     if wish == "onednn":
         _use_onednn, _matrix_path = True, "recurrent products through oneDNN (MY_LLM_MATRIX_PATH)"
-        return _matrix_path
-    if "torch" in sys.modules:
+    if "torch" in sys.modules or wish == "onednn":
         return _matrix_path
     amd = sys.platform == "linux" and platform.machine() == "x86_64" and cpu_vendor() == "AuthenticAMD"
     if wish == "default" or (wish == "auto" and not amd):
@@ -120,11 +119,11 @@ def filled(rows: "torch.Tensor") -> "torch.Tensor":
     There oneDNN compiles a kernel for each new number of rows: 5 ms, where the product of a small model takes one.
     """
     import torch
-    from torch.nn.functional import pad
 
-    if rows.device.type != "cpu" or rows.dtype != torch.bfloat16:
+    missing = -len(rows) % (16 if len(rows) < 256 else 128)
+    if not missing or rows.device.type != "cpu" or rows.dtype != torch.bfloat16:
         return rows
-    return pad(rows, (0, 0, 0, -len(rows) % (16 if len(rows) < 256 else 128)))
+    return torch.nn.functional.pad(rows, (0, 0, 0, missing))
 
 
 def linear(x: "torch.Tensor", weight: "torch.Tensor", bias: "torch.Tensor | None" = None) -> "torch.Tensor":
@@ -243,10 +242,8 @@ def settle(model: "torch.nn.Module", precision: Literal["fp32", "bf16"]) -> None
     """Convert the matrices of a model that will learn no more, once: autocast would do it again at each product."""
     import torch
 
-    if precision == "bf16":
-        for weight in model.parameters():
-            if weight.ndim > 1:
-                weight.data = weight.data.to(torch.bfloat16)
+    for weight in model.parameters() if precision == "bf16" else ():
+        weight.data = weight.data.to(torch.bfloat16 if weight.ndim > 1 else weight.dtype)
 
 
 # --- many processes (torchrun) ----------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from my_llm.device import filled
 
-ROWS = 256  # tokens at a time
+ROWS, LOGITS = 256, 2**18  # tokens at a time, or as many as have so many logits
 
 
 def linear_cross_entropy(
@@ -52,8 +52,9 @@ class LinearCrossEntropy(torch.autograd.Function):
         right, others = 1 - label_smoothing, label_smoothing / len(weight)
         table, total = weight.to(low), bias.new_zeros(())
         gradients = [torch.zeros_like(tensor) for tensor in (features, weight, bias)]
-        for first in range(0, len(features), ROWS):
-            rows = slice(first, first + ROWS)
+        many = max(ROWS, LOGITS // len(weight))
+        for first in range(0, len(features), many):
+            rows = slice(first, first + many)
             x, target = filled(features[rows].to(low)), targets[rows, None]
             logits = (x @ table.t())[: len(target)].to(bias.dtype) + bias  # (R, V)
             log_sum = logits.logsumexp(dim=1, keepdim=True)

@@ -62,6 +62,11 @@ SCHEDULES: dict[str, Callable[[int, int], Schedule]] = {
 }
 
 
+def not_below(schedule: Schedule, floor: float, warmup_steps: int) -> Schedule:
+    """The same course, but after the warm-up from 1 down to `floor` in place of 0."""
+    return lambda index: schedule(index) if index < warmup_steps else floor + (1 - floor) * schedule(index)
+
+
 def _after_warmup(shape: Callable[[float], float], max_steps: int, warmup_steps: int) -> Schedule:
     """Climb (1/w, 2/w, …, 1), then follow `shape` over x in [0, 1]; past the end it keeps its last value."""
     _check(max_steps, warmup_steps)

@@ -102,8 +102,25 @@ def stage4():
     ), run  # fmt: skip
 
 
+def stage5():
+    """The GPT of stage 5: dropout, micro-batches, and an optimiser of its own."""
+    from my_llm.data import catalog
+    from stage5_gpt import planning
+    from stage5_gpt.train import TrainConfig, run
+
+    text = catalog.load_text("python_library")
+    small = dataclasses.replace(text, train=text.train[:9000], validation=text.validation[:600])
+    catalog.load_text = lambda *args, **kwargs: small
+    planning.measure_matmul = lambda *args, **kwargs: 100.0
+    return TrainConfig(
+        dataset="python_library", max_steps=60, batch_size=4, accumulate=2, context=16, model=16, heads=2, layers=1,
+        dropout=0.2, optimizer="muon", eval_every=10, threads=1, run_name="whole",
+    ), run  # fmt: skip
+
+
 TRAININGS = {
     "stage1_mlp": stage1, "stage2_rnn_lstm": stage2, "stage3_attention_seq2seq": stage3, "stage4_transformer": stage4,
+    "stage5_gpt": stage5,
 }  # fmt: skip
 
 

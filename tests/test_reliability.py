@@ -22,7 +22,7 @@ from my_llm import checkpoint
 from my_llm.errors import CheckpointError
 from stage4_transformer import classifying, language, train, translating
 
-STAGES = ["stage1_mlp", "stage2_rnn_lstm", "stage3_attention_seq2seq", "stage4_transformer"]
+STAGES = ["stage1_mlp", "stage2_rnn_lstm", "stage3_attention_seq2seq", "stage4_transformer", "stage5_gpt"]
 SMALL: dict[str, Any] = {
     "model": 8,
     "heads": 2,

@@ -14,23 +14,27 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, Integer
 from torch import Tensor
 
 from my_llm.data.batches import permutation
 from my_llm.data.catalog import LanguageText
 from my_llm.errors import ConfigError, DataError
-from my_llm.text import BPETokenizer, CharTokenizer, Tokenizer, WordTokenizer
+from my_llm.text import BPETokenizer, CharTokenizer, GPT2Tokenizer, Tokenizer, WordPieceTokenizer, WordTokenizer
+
+OF_SIZE = {"bpe": BPETokenizer, "gpt2": GPT2Tokenizer, "wordpiece": WordPieceTokenizer}
 
 
 def tokenizer_for(corpus: LanguageText, vocab_type: str, size: int) -> Tokenizer:
-    """All characters of the training part, or its most frequent words, or byte pairs; `size` is no matter to the first.
+    """All characters of the training part, or its most frequent words, or byte pairs, or word pieces.
+
+    `size` is no matter to the first.
 
     Raises:
         ConfigError: a size that is too small.
     """
-    if vocab_type == "bpe":
-        return BPETokenizer.train([corpus.train], size)
+    if vocab_type in OF_SIZE:
+        return OF_SIZE[vocab_type].train([corpus.train], size)
     if vocab_type == "word":
         return WordTokenizer.train([corpus.train], max_size=size)
     return CharTokenizer.train([corpus.train])
@@ -61,7 +65,7 @@ class Windows:
     An epoch holds every window once, but for the few that do not fill a batch; all batches have the same shape.
 
     Args:
-        tokens: The whole training text; int16 takes a quarter of the memory.
+        tokens: The whole training text; int16 takes a quarter of the memory, my_llm/data/token_file.py almost none.
         batch_size: Windows in a batch, over all processes.
         length: Tokens T of a window.
         seed: Chooses the order, and where each epoch begins.
@@ -74,7 +78,14 @@ class Windows:
     """
 
     def __init__(
-        self, tokens: Int[Tensor, "N"], batch_size: int, length: int, *, seed: int = 0, rank: int = 0, world: int = 1
+        self,
+        tokens: Integer[Tensor, "N"],
+        batch_size: int,
+        length: int,
+        *,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
     ):
         self.tokens, self.batch_size, self.length, self.seed = tokens, batch_size, length, seed
         self.rank, self.world = rank, world

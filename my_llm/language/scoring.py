@@ -19,7 +19,7 @@ from my_llm.device import autocast
 from my_llm.evaluation import Facts, parameters_of, part_of, shared_facts
 from my_llm.language.batches import Batch, tokens_of
 from my_llm.language.writer import Writer
-from my_llm.text import UNK, Tokenizer, WordTokenizer
+from my_llm.text import UNK, Tokenizer, WordPieceTokenizer, WordTokenizer, unknown_id
 from my_llm.text.word import normalise
 from my_llm.training import Loss
 
@@ -28,7 +28,7 @@ WARM_UP = 256  # tokens that each of them reads before its first target
 CHUNK = 128  # steps at a time: enough to keep the products busy
 ENOUGH = 2000  # characters or words to time the writing
 
-UNITS = {"char": "character", "word": "word or mark", "bpe": "token"}
+UNITS = {"char": "character", "word": "word or mark", "bpe": "token", "gpt2": "token", "wordpiece": "token"}
 
 
 def next_token_loss(model: nn.Module, batch: Batch) -> Loss:
@@ -116,24 +116,28 @@ def nats_in_windows(model: nn.Module, tokens: Int[Tensor, "N"], length: int) -> 
 
 def predicted_bytes(tokenizer: Tokenizer, text: str) -> int:
     """UTF-8 bytes of the text as the model predicts it: one of words never sees indentation or double spaces."""
-    return len((normalise(text) if isinstance(tokenizer, WordTokenizer) else text).encode())
+    by_words = isinstance(tokenizer, WordTokenizer | WordPieceTokenizer)
+    return len((normalise(text) if by_words else text).encode())
 
 
-def scores_of(loss: Loss, n_bytes: int, tokens: Int[Tensor, "N"], name: str = "validation") -> dict[str, float]:
+def scores_of(
+    loss: Loss, n_bytes: int, tokens: Int[Tensor, "N"], name: str = "validation", *, unknown: int | None = UNK
+) -> dict[str, float]:
     """Nats and perplexity per token, bits per byte of the text, and the share of unknown tokens where there are any.
 
     Args:
         loss: The sum over all tokens of the text but the first, from `nats_of`.
         n_bytes: Of that text, from `predicted_bytes`.
         name: Goes before _loss.
+        unknown: The id of <unk>, from `unknown_id`; None where all is known.
     """
     total = float(loss.total)
-    unknown = float((tokens == UNK).float().mean())
+    share = 0.0 if unknown is None else float((tokens == unknown).float().mean())
     return {
         f"{name}_loss": total / loss.count,
         "perplexity": metrics.perplexity(total, loss.count),
         "bits_per_byte": metrics.bits_per_byte(total, n_bytes),
-        **({"unknown": unknown} if unknown else {}),
+        **({"unknown": share} if share else {}),
     }
 
 
@@ -158,7 +162,7 @@ def measure(
     """
     split, text = part_of(corpus, split)
     size = parameters_of(cast(nn.Module, writer.model)) if parameters is None else parameters
-    tokens = tokens_of(writer.tokenizer, text, split)
+    tokens, unknown = tokens_of(writer.tokenizer, text, split), unknown_id(writer.tokenizer)
     started = time.perf_counter()
     with autocast(writer.precision, writer.device):
         loss = loss_of(writer.model, tokens)
@@ -170,7 +174,7 @@ def measure(
         **shared_facts(writer.facts, corpus, split, size), "n": loss.count,
         "vocabulary": writer.tokenizer.vocab_size,
         "frequencies_alone": frequencies_alone(tokens),
-        **scores_of(loss, predicted_bytes(writer.tokenizer, text), tokens, "mean"),
+        **scores_of(loss, predicted_bytes(writer.tokenizer, text), tokens, "mean", unknown=unknown),
         "scored_per_second": loss.count / seconds, "written_per_second": ENOUGH / (time.perf_counter() - started),
         "sample": written[:600],
     }  # fmt: skip

@@ -5,9 +5,8 @@ is its state: of a fixed size in a recurrent network, growing with every token i
 """
 
 from codecs import getincrementaldecoder
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
@@ -16,15 +15,17 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from my_llm import checkpoint
-from my_llm.decoding import Step, generate, sample
+from my_llm.decoding import Step, generate
 from my_llm.device import Precision, autocast, resolve_precision
 from my_llm.errors import CheckpointError, UserError
-from my_llm.text import SPECIALS, UNK, BPETokenizer, Tokenizer, save_vocabulary, tokenizer_from_state
+from my_llm.language.filtering import Banned, generate_without, until
+from my_llm.sampling import filtered, sample, shares
+from my_llm.text import UNK, Tokenizer, save_vocabulary, special_ids, tokenizer_from_state
 from my_llm.text.word import split
 
 SAMPLE = 200  # tokens that the model writes on the way
 PROMPT = 500  # characters that it reads before, of the text held out
-CUT: dict[str, Callable[[str], Iterable[str]]] = {"char": list, "word": split}  # a text in the tokenizer's units
+CUT: dict[str, Callable[[str], Iterable[str]]] = {"char": list, "word": split, "wordpiece": split}  # a text in units
 
 
 @runtime_checkable
@@ -37,6 +38,7 @@ class TextModel(Protocol):
 
 
 StepOf = Callable[[Any], Step]  # a model → the model one token at a time
+Watch = Callable[[Float[Tensor, "V"], int], None]  # told the probabilities of every choice, and the token drawn
 
 
 # --- one token --------------------------------------------------------------------------------------------------------
@@ -76,7 +78,7 @@ def sliding_step(model: TextModel, context: int) -> Step:
 class Writer:
     """Model and tokenizer together: everything between a prompt and the text that follows it.
 
-    It never writes <pad>, <unk>, <bos> or <eos>: they are no text. Explained in docs/en/stage2_rnn_lstm.md.
+    It never writes a special token such as <pad> or <eos>: they are no text. Explained in docs/en/stage2_rnn_lstm.md.
 
     Args:
         model: Predicts the next token; a network goes into evaluation mode.
@@ -101,13 +103,15 @@ class Writer:
         self.precision: Literal["fp32", "bf16"] = resolve_precision(precision, self.device)
         self._step = step or plain_step(model)
         self._forbidden = torch.zeros(tokenizer.vocab_size, device=self.device)
-        self._forbidden[: len(SPECIALS)] = -torch.inf  # (V,)
+        self._forbidden[special_ids(tokenizer)] = -torch.inf  # (V,)
+        self._bytes: Sequence[bytes] | None = getattr(tokenizer, "bytes", None)  # of each token, if that is its text
 
     def unknown(self, prompt: str) -> list[str]:
         """The characters or words of the prompt that are not in the vocabulary, each once; <unk> is read for them."""
         if self.kind not in CUT:
             return []  # byte pairs know everything
-        pairs = zip(CUT[self.kind](prompt), self.encode(prompt), strict=True)
+        beginnings = getattr(self.tokenizer, "beginnings", list)  # a word of word pieces is many tokens
+        pairs = zip(CUT[self.kind](prompt), beginnings(self.encode(prompt)), strict=True)
         return list(dict.fromkeys(piece for piece, number in pairs if number == UNK))
 
     def as_read(self, prompt: str) -> str:
@@ -115,8 +119,8 @@ class Writer:
         return self.tokenizer.decode(self.encode(prompt))
 
     def encode(self, prompt: str) -> list[int]:
-        """The prompt's tokens. Of a word model a mark and the space after it are one token, also at the end."""
-        if self.kind == "word" and prompt.endswith(" "):
+        """The prompt's tokens. Where words are cut, a mark and the space after it are one token, also at the end."""
+        if self.kind in ("word", "wordpiece") and prompt.endswith(" "):
             return self.tokenizer.encode(f"{prompt}a")[:-1]
         return self.tokenizer.encode(prompt)
 
@@ -128,40 +132,84 @@ class Writer:
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
+        min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
+        presence_penalty: float = 0.0,
         seed: int = 0,
+        stop: Sequence[str] = (),
+        banned: Banned | None = None,
+        watch: Watch | None = None,
     ) -> Iterator[str]:
-        """Yield the text after the prompt piece by piece, each as soon as it is known.
+        """Yield the text after the prompt piece by piece, each as soon as it is known to stay.
 
         `as_read(prompt)` and all pieces, joined, are the tokenizer's decoding of prompt and text together. After an
         empty prompt the model writes what follows a line end.
 
         Args:
-            length: How many characters, words or byte pairs, the tokenizer's units.
+            length: How many characters, words or byte pairs at most, the tokenizer's units.
             temperature: Below 1 bolder, above 1 more varied; 0 takes the likeliest token each time.
             top_k: Choose among the k likeliest tokens only.
             top_p: Choose among the likeliest tokens that together have this probability.
+            min_p, repetition_penalty, presence_penalty: See my_llm.sampling.
             seed: The same seed, the same text.
+            stop: The text ends before the first of these strings, which are not empty.
+            banned: Words that are not written; it counts how often they were tried.
+            watch: Told of every choice, also of those that are taken back.
 
         Raises:
-            ConfigError: a setting out of its range; see my_llm.decoding.sample.
+            ConfigError: a setting out of its range; or no way on without a banned word.
         """
+        settings: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
+        settings |= {"repetition_penalty": repetition_penalty, "presence_penalty": presence_penalty}
         generator = torch.Generator(self.device).manual_seed(seed)
-        pick = partial(sample, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator)
-        numbers = self.encode(prompt) or self.tokenizer.encode("\n")
+
+        def choose(logits: Tensor, *, previous: Tensor) -> Tensor:
+            token = sample(logits, generator=generator, previous=previous, **settings)
+            if watch is not None:
+                watch(shares(*filtered(logits, previous=previous, **settings))[0], int(token))
+            return token
+
+        numbers = self.numbers_of(prompt)
         tokens = torch.tensor([numbers], device=self.device)  # (1, T)
-        return self.pieces(numbers[-1], map(int, generate(self.step, tokens, max_new_tokens=length, choose=pick)))
+        if banned is None:
+            said = map(int, generate(self.step, tokens, max_new_tokens=length, choose=choose))
+        else:
+            said = generate_without(
+                banned, self.spell, self.step, tokens, max_new_tokens=length, choose=choose,
+                spelling=self.spelt(numbers[-1]), reading=banned.after(self.as_read(prompt)),
+            )  # fmt: skip
+        pieces = self.pieces(numbers[-1], said)
+        return until(pieces, stop) if stop else pieces
+
+    def numbers_of(self, prompt: str) -> list[int]:
+        """What the model reads before it writes: the prompt's tokens, or a line end."""
+        return self.encode(prompt) or self.tokenizer.encode("\n")
 
     def pieces(self, before: int, numbers: Iterable[int]) -> Iterator[str]:
         """The text of each token, `before` being the one in front of them; of byte pairs, as soon as it is whole."""
-        if isinstance(self.tokenizer, BPETokenizer):
-            utf8 = getincrementaldecoder("utf-8")("replace")  # a character of many bytes may be many tokens
-            yield from (utf8.decode(self.tokenizer.bytes[number]) for number in numbers)
-            yield utf8.decode(b"", final=True)
-            return
-        decode = self.tokenizer.decode
+        left = self.spelt(before)
         for number in numbers:
-            yield decode([before, number])[len(decode([before])) :]  # a space between two tokens depends on both
-            before = number
+            piece, left = self.spell(number, left)
+            yield piece
+        if isinstance(left, bytes):
+            yield left.decode("utf-8", "replace")
+
+    def spelt(self, before: int) -> Any:
+        """What a whole character's last token leaves for `spell`."""
+        return before if self._bytes is None else b""
+
+    def spell(self, number: int, left: Any) -> tuple[str, Any]:
+        """The text of a token, and what matters for the next one.
+
+        Of byte pairs that is the part of a character that is not whole yet, as a character of many bytes may be many
+        tokens; else the token itself, as a space between two tokens depends on both.
+        """
+        if self._bytes is not None:
+            utf8 = getincrementaldecoder("utf-8")("replace")
+            utf8.setstate((left, 0))
+            return utf8.decode(self._bytes[number]), utf8.getstate()[0]
+        decode = self.tokenizer.decode
+        return decode([left, number])[len(decode([left])) :], number
 
     @torch.inference_mode()
     def step(self, tokens: Int[Tensor, "B T"], state: Any) -> tuple[Float[Tensor, "B V"], Any]:
@@ -216,7 +264,7 @@ def load_writer(
         except UserError as error:  # no flag is wrong here, but the file
             raise ValueError(error.what) from None
         size = getattr(model, "config", cast(Any, model)).vocab_size
-        if tokenizer.vocab_size != size or size <= len(SPECIALS):
+        if tokenizer.vocab_size != size or size <= len(special_ids(tokenizer)):
             raise ValueError(f"{tokenizer.vocab_size} symbols for a model of {size}")
         if isinstance(model, nn.Module):
             checkpoint.load_weights(model, content["model"], path)

@@ -25,11 +25,12 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
-from itertools import chain, pairwise
+from itertools import chain
 from operator import add
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from my_llm.errors import CheckpointError, ConfigError
+from my_llm.text.merging import ALPHABET, BYTE_IDS, BYTE_OF, WordIds, clean
 from my_llm.text.tokenizer import State
 from my_llm.text.vocabulary import MAX_SYMBOLS, SPECIALS, UNK, Vocabulary
 
@@ -48,28 +49,12 @@ WORD = re.compile(
     f" ?(?:{LETTERS}(?:['’]{LETTERS})?|[0-9]{{1,64}}|[{MARK}]{{1,64}})"
     f"|[{SPACE}]{{1,64}}(?![^{SPACE}])|[{SPACE}]{{1,64}}"  # the last of many spaces belongs to the word behind it
 )
-SURROGATE = re.compile("[\ud800-\udfff]")
-
-# How a byte is written in a vocabulary file: itself if it can be seen, else one of Ā ā Ă …; a space is Ġ (as GPT-2).
-VISIBLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-BYTES = [*VISIBLE, *(byte for byte in range(256) if byte not in VISIBLE)]  # in the order of their ids
-ALPHABET = [*map(chr, VISIBLE), *(chr(256 + number) for number in range(256 - len(VISIBLE)))]
-BYTE_IDS = {byte: number for number, byte in enumerate(BYTES, len(SPECIALS))}
-BYTE_OF = dict(zip(ALPHABET, BYTES))
-
-NO_TOKEN = MAX_SYMBOLS  # greater than every id
-REMEMBERED = 2**17  # words, some 40 MB
 LARGE = 2**20  # characters
 
 
 def split(text: str) -> list[str]:
     """The words; joined they are the text again."""
     return WORD.findall(text)
-
-
-def clean(text: str) -> str:
-    """The text with � for every lone surrogate: half a character, which a str can hold and a file cannot."""
-    return SURROGATE.sub("�", text)
 
 
 def learn_merges(counts: Mapping[str, int], vocab_size: int) -> list[tuple[str, str]]:
@@ -128,34 +113,6 @@ def learn_merges(counts: Mapping[str, int], vocab_size: int) -> list[tuple[str, 
     return merges
 
 
-class WordIds(dict[str, tuple[int, ...]]):
-    """The ids of every word met so far; a word is merged when it is met first.
-
-    Args:
-        merges: For two ids side by side the id that they become. A smaller new id means an earlier merge.
-    """
-
-    def __init__(self, merges: Mapping[tuple[int, int], int]):
-        self.merges = merges
-
-    def __missing__(self, word: str) -> tuple[int, ...]:
-        become = self.merges.get
-        ids = [BYTE_IDS[byte] for byte in clean(word).encode()]
-        candidates = [become(pair, NO_TOKEN) for pair in pairwise(ids)]  # what each pair of neighbours would become
-        while candidates and (new := min(candidates)) != NO_TOKEN:
-            place = candidates.index(new)
-            ids[place] = new
-            del ids[place + 1], candidates[place]
-            if place > 0:
-                candidates[place - 1] = become((ids[place - 1], new), NO_TOKEN)
-            if place < len(candidates):
-                candidates[place] = become((new, ids[place + 1]), NO_TOKEN)
-        if len(self) >= REMEMBERED:
-            self.clear()
-        found = self[word] = tuple(ids)
-        return found
-
-
 class BPETokenizer:
     """Ids: four special tokens, 256 bytes, merges. Any text comes back exactly (a lone surrogate as �).
 
@@ -168,6 +125,9 @@ class BPETokenizer:
         CheckpointError: a merge of what is no symbol yet, or one that makes a symbol again.
     """
 
+    kind: ClassVar[str] = "bpe"
+    split = staticmethod(split)  # another way to cut is another kind: my_llm/text/gpt2.py
+
     def __init__(self, merges: Iterable[tuple[str, str]]):
         self.merges = list(merges)
         self.vocabulary = Vocabulary([*SPECIALS, *ALPHABET, *map("".join, self.merges)])
@@ -176,7 +136,7 @@ class BPETokenizer:
             if not all(len(SPECIALS) <= ids.get(part, UNK) < new for part in (left, right)):
                 raise CheckpointError("a merge joins what is no symbol yet", got=f"{left} {right}"[:80])
             become[ids[left], ids[right]] = new
-        self.words = WordIds(become)
+        self.ids, self.words = ids, WordIds(become)
         ordinary = self.vocabulary.symbols[len(SPECIALS) :]
         self.bytes = [b"", "�".encode(), b"", b"", *(bytes(map(BYTE_OF.__getitem__, symbol)) for symbol in ordinary)]
 
@@ -192,7 +152,7 @@ class BPETokenizer:
             raise ConfigError("vocabulary size is out of range", got=vocab_size, valid=f"{smallest} to {MAX_SYMBOLS}")
         counts: Counter[str] = Counter()
         for text in texts:
-            counts.update(split(text))
+            counts.update(cls.split(text))
         return cls(learn_merges(counts, vocab_size))
 
     @property
@@ -200,7 +160,7 @@ class BPETokenizer:
         return len(self.vocabulary)
 
     def encode(self, text: str) -> list[int]:
-        return list(chain.from_iterable(map(self.words.__getitem__, split(text))))
+        return list(chain.from_iterable(map(self.words.__getitem__, self.split(text))))
 
     def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` of every text; a large corpus goes through the tokenizers library, which uses all cores."""
@@ -214,20 +174,26 @@ class BPETokenizer:
 
     def in_library(self) -> "tokenizers.Tokenizer":
         """The same tokenizer out of the tokenizers library, without its own way of special tokens."""
-        from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+        from tokenizers import Tokenizer, models
 
-        library = Tokenizer(models.BPE(vocab=self.vocabulary.ids, merges=self.merges))
-        words = pre_tokenizers.Split(Regex(WORD.pattern), behavior="isolated")
-        as_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-        library.pre_tokenizer = pre_tokenizers.Sequence([words, as_bytes])
+        library = Tokenizer(models.BPE(vocab=self.ids, merges=self.merges))
+        library.pre_tokenizer = self.library_split()
         return library
+
+    @staticmethod
+    def library_split() -> Any:
+        """`split`, and the bytes of each word in ALPHABET, as the tokenizers library does it."""
+        from tokenizers import Regex, pre_tokenizers
+
+        words = pre_tokenizers.Split(Regex(WORD.pattern), behavior="isolated")
+        return pre_tokenizers.Sequence([words, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
 
     def decode(self, ids: Iterable[int]) -> str:
         """Readable text; bytes that are not whole characters become �."""
         return b"".join(self.bytes[number] for number in ids).decode("utf-8", "replace")
 
     def to_state(self) -> State:
-        return {"kind": "bpe", "symbols": list(self.vocabulary.symbols), "merges": list(map(" ".join, self.merges))}
+        return {"kind": self.kind, "symbols": list(self.vocabulary.symbols), "merges": list(map(" ".join, self.merges))}
 
     @classmethod
     def from_state(cls, state: State) -> "BPETokenizer":

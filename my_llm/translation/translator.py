@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from my_llm import checkpoint, metrics
 from my_llm.data.batches import chunks_by_length, pad
 from my_llm.data.catalog import Pair
-from my_llm.decoding import Choose, State, Step, beam_search, generate, greedy
+from my_llm.decoding import Choose, State, Step, beam_search, generate
 from my_llm.device import Precision, autocast, resolve_precision, settle
 from my_llm.errors import DataError
+from my_llm.sampling import greedy
 from my_llm.text import BOS, EOS, PAD, BPETokenizer, tokenizer_from_state
 from my_llm.translation.batches import Encode, encode_sources
 
@@ -121,7 +122,7 @@ class Translator(Generic[Model]):
             texts: Sentences; an empty one is an empty sentence, and has a translation, too.
             beam_size: Beginnings that are kept; 1 takes the likeliest token at each step, or what `choose` picks.
             length_penalty: Of beam search, see my_llm.decoding.length_penalty.
-            choose: Picks a token, such as my_llm.decoding.sample.
+            choose: Picks a token, such as my_llm.sampling.sample.
             stop_if: Asked before every token; see my_llm.terminal.stoppable.
 
         Raises:

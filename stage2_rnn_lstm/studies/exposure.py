@@ -20,7 +20,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from my_llm.decoding import generate, sample
+from my_llm.decoding import generate
+from my_llm.sampling import sample
 from my_llm.schedules import cosine
 from my_llm.training import Loss, train_steps
 from stage2_rnn_lstm.data import Streams, Window

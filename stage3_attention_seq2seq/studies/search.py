@@ -17,7 +17,7 @@ import torch
 from my_llm import metrics
 from my_llm.cli import printable
 from my_llm.data.catalog import Pair, Translation, load_pairs
-from my_llm.decoding import greedy, sample
+from my_llm.sampling import greedy, sample
 from my_llm.translation.translator import Translated, Translator
 from stage3_attention_seq2seq.studies.common import (
     COLORS,

@@ -16,8 +16,10 @@ from stage4_transformer.models.classifier import TransformerClassifier, Transfor
 from stage4_transformer.models.language_model import TransformerLM, TransformerLMConfig
 from stage4_transformer.models.layers import (
     ACTIVATIONS,
+    EPSILON,
     NORMS,
     ORDERS,
+    Dropout,
     FeedForward,
     LayerNorm,
     PostNorm,
@@ -25,6 +27,7 @@ from stage4_transformer.models.layers import (
     RMSNorm,
     layer_norm,
     rms_norm,
+    swiglu,
 )
 from stage4_transformer.models.positions import (
     POSITIONS,
@@ -49,12 +52,14 @@ from stage4_transformer.models.transformer import Maps, Transformer, Transformer
 
 __all__ = [
     "ACTIVATIONS",
+    "EPSILON",
     "NORMS",
     "ORDERS",
     "POSITIONS",
     "AlibiPositions",
     "Decoder",
     "DecoderLayer",
+    "Dropout",
     "Encoder",
     "EncoderLayer",
     "FeedForward",
@@ -91,5 +96,6 @@ __all__ = [
     "reorder",
     "rms_norm",
     "split_heads",
+    "swiglu",
     "window_mask",
 ]

@@ -33,7 +33,7 @@ from torch.autograd.function import once_differentiable
 from my_llm.errors import ConfigError
 
 WIDER = 8  # a block has so many times more keys than queries: softmax runs along the keys
-SCORES = 2**18  # and so many heads as make 1 MB of scores in fp32: they stay in the processor's cache
+SCORES = 2**19  # and so many heads as make 2 MB of scores in fp32: they stay in the cache of a few cores
 LOWEST = {x: math.log(torch.finfo(x).tiny) / 2 for x in (torch.float32, torch.float64)}  # exp of it: nothing beside 1
 
 

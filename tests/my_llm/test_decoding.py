@@ -1,4 +1,4 @@
-"""Decoding: filters by hand and by property, draws against their probabilities, beam search against all sentences."""
+"""Decoding many tokens: beam search against all sentences, streaming, rows that end early."""
 
 import itertools
 import math
@@ -6,145 +6,10 @@ from functools import partial
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from my_llm import decoding
-from my_llm.errors import ConfigError, NotFiniteError
-
-INF = torch.inf
-rows = st.lists(st.floats(-20, 20, width=32), min_size=7, max_size=7).map(lambda row: torch.tensor([row]))
-
-
-def logits_of(*probabilities: float) -> torch.Tensor:
-    return torch.tensor([probabilities]).log()
-
-
-def kept(logits: torch.Tensor) -> list[int]:
-    return (logits[0] > -INF).nonzero()[:, 0].tolist()
-
-
-# ---------------------------------------------------------------- filters
-
-
-def test_nucleus_keeps_the_token_that_crosses_p():
-    logits = logits_of(0.1, 0.5, 0.3, 0.1)
-    assert kept(decoding.top_p_filter(logits, 0.4)) == [1]  # 0.5 crosses 0.4
-    assert kept(decoding.top_p_filter(logits, 0.6)) == [1, 2]  # 0.5 does not reach 0.6, 0.5 + 0.3 crosses it
-    assert kept(decoding.top_p_filter(logits, 0.85)) == [0, 1, 2]  # of two equals the first
-    assert kept(decoding.top_p_filter(logits, 1e-9)) == [1]  # never nothing
-
-
-@given(rows, st.floats(1e-6, 1))
-def test_nucleus_is_the_smallest_set_of_mass_p(logits, p):
-    filtered = decoding.top_p_filter(logits, p)
-    probabilities = logits.double().softmax(-1)[0]
-    nucleus = probabilities[kept(filtered)]
-    assert len(nucleus) >= 1
-    assert nucleus.sum() >= p - 1e-6
-    assert nucleus.sum() - nucleus.min() < p + 1e-6, "without its least likely token it would not reach p"
-    assert (filtered[0][kept(filtered)] == logits[0][kept(filtered)]).all(), "what stays keeps its logit"
-
-
-@given(rows, st.integers(1, 12))
-def test_top_k_keeps_exactly_the_k_largest(logits, k):
-    stays = kept(decoding.top_k_filter(logits, k))
-    assert len(stays) == min(k, 7)
-    assert sorted(logits[0][stays].tolist()) == sorted(logits[0].tolist())[-k:]
-
-
-@given(rows)
-def test_k_of_all_and_p_of_one_change_nothing(logits):
-    assert torch.equal(decoding.top_k_filter(logits, 7), logits)
-    assert torch.equal(decoding.top_p_filter(logits, 1.0), logits)
-    draws = [
-        decoding.sample(logits, generator=torch.Generator().manual_seed(3), **settings)
-        for settings in (
-            {},
-            {"top_k": 7},
-            {"top_p": 1.0},
-            {"repetition_penalty": 1.0, "previous": torch.zeros(1, 1).long()},
-        )
-    ]
-    assert len({int(draw) for draw in draws}) == 1
-
-
-def test_repetition_penalty_by_hand():
-    logits = torch.tensor([[2.0, -1.0, 0.5, 3.0]])
-    result = decoding.penalise_repetition(logits, torch.tensor([[0, 1, 1]]), 2.0)
-    assert result.tolist() == [[1.0, -2.0, 0.5, 3.0]]  # 2 / 2, -1 · 2 (once, though it occurred twice), rest untouched
-
-
-# ---------------------------------------------------------------- one token
-
-
-@given(rows)
-def test_one_candidate_left_is_greedy(logits):
-    for settings in ({"temperature": 0.0}, {"top_k": 1}, {"top_p": 1e-9}):
-        drawn = decoding.sample(logits, **settings)
-        assert logits[0, drawn[0]] == logits.max()
-    assert decoding.greedy(logits)[0] == logits[0].argmax()
-
-
-@pytest.mark.parametrize(
-    ("settings", "expected"),
-    [
-        ({}, [0.1, 0.2, 0.3, 0.4]),
-        ({"temperature": 0.5}, [0.01 / 0.3, 0.04 / 0.3, 0.09 / 0.3, 0.16 / 0.3]),  # p² over 0.01 + 0.04 + 0.09 + 0.16
-        ({"top_k": 2}, [0, 0, 3 / 7, 4 / 7]),
-        ({"top_p": 0.75}, [0, 2 / 9, 3 / 9, 4 / 9]),
-        ({"top_k": 3, "top_p": 0.7}, [0, 0, 3 / 7, 4 / 7]),  # of the three 4/9 + 3/9 crosses 0.7
-    ],
-)
-def test_draws_follow_their_probabilities(settings, expected):
-    n = 20_000
-    logits = logits_of(0.1, 0.2, 0.3, 0.4).expand(n, 4)
-    drawn = decoding.sample(logits, generator=torch.Generator().manual_seed(0), **settings)
-    counts = torch.bincount(drawn, minlength=4).double()
-    wanted = n * torch.tensor(expected, dtype=torch.float64)
-    assert (counts[wanted == 0] == 0).all()
-    chi_square = ((counts - wanted)[wanted > 0] ** 2 / wanted[wanted > 0]).sum()
-    assert chi_square < 16.27  # 3 degrees of freedom: exceeded once in a thousand seeds
-
-
-def test_rows_are_drawn_apart_and_the_seed_decides():
-    logits = torch.randn(11, 5, generator=torch.Generator().manual_seed(1))
-    logits[3] = torch.tensor([-INF, -INF, 0.0, -INF, -INF])
-    draws = [decoding.sample(logits, generator=torch.Generator().manual_seed(seed)) for seed in (5, 5, 6)]
-    assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
-    assert all(draw[3] == 2 for draw in draws)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_every_precision(dtype):
-    logits = torch.tensor([[1.0, 60000.0, -INF]], dtype=dtype)
-    assert decoding.sample(logits, temperature=1e-6, top_p=0.9, top_k=2).tolist() == [1]
-
-
-@pytest.mark.parametrize("bad", [[-INF, -INF], [math.nan, 0.0], [INF, 0.0]])
-def test_a_row_without_a_choice_is_refused(bad):
-    logits = torch.tensor([[0.0, 1.0], bad])
-    for choose in (decoding.greedy, decoding.sample):
-        with pytest.raises(NotFiniteError, match="row 1"):
-            choose(logits)
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"temperature": -0.1},
-        {"top_k": 0},
-        {"top_p": 0.0},
-        {"top_p": 1.1},
-        {"repetition_penalty": 0.0, "previous": torch.zeros(1, 1).long()},
-    ],
-)
-def test_settings_out_of_range_are_refused(settings):
-    with pytest.raises(ConfigError):
-        decoding.sample(torch.zeros(1, 3), **settings)
-
-
-# ---------------------------------------------------------------- many tokens
+from my_llm.errors import ConfigError
+from my_llm.sampling import sample
 
 STOP = 0
 
@@ -350,7 +215,7 @@ def test_repetition_penalty_breaks_a_loop():
     def step(tokens, state):
         return torch.tensor([[3.0, 2.9, 2.8, 2.7]]), state
 
-    choose = partial(decoding.sample, temperature=0.0, repetition_penalty=1.5)
+    choose = partial(sample, temperature=0.0, repetition_penalty=1.5)
     said = decoding.generate(step, torch.tensor([[0]]), max_new_tokens=3, choose=choose)
     assert [int(token) for token in said] == [1, 2, 3]  # greedy alone would say 0, 0, 0
 
@@ -374,14 +239,39 @@ def test_a_beam_without_width_is_refused():
         decoding.beam_search(cached(table_model(3, 0)), torch.tensor([[1]]), width=0, max_new_tokens=2, stop=STOP)
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_the_draw_is_that_of_torch(seed):
-    logits = 3 * torch.randn(7, 11, generator=torch.Generator().manual_seed(seed))
-    ours = decoding.sample(logits, temperature=0.7, generator=torch.Generator().manual_seed(seed))
-    theirs = torch.multinomial((logits / 0.7).softmax(-1), 1, generator=torch.Generator().manual_seed(seed))[:, 0]
-    assert torch.equal(ours, theirs)
+@pytest.mark.parametrize("seed", range(4))
+def test_a_judge_ends_and_forbids(seed):
+    """A beam that holds everything finds every sentence without 2, 3 in it, the best first; 3, 1 ends one, too."""
+    forward = table_model(4, seed)
+
+    def judge(said):
+        if said[-2:] == [2, 3]:
+            return "forbidden"
+        return "ends" if said[-1] == STOP or said[-2:] == [3, 1] else "goes on"
+
+    def ended(said):
+        return said[-1] == STOP or said[-2:] == (3, 1)
+
+    def allowed(said):
+        pairs = list(itertools.pairwise(said))
+        return (2, 3) not in pairs and (3, 1) not in pairs[:-1]
+
+    expected = {}
+    for length in range(1, 5):  # every sentence of that length that ends there, or was cut at four
+        for said in itertools.product(range(4), repeat=length):
+            if STOP not in said[:-1] and allowed(said) and (ended(said) or length == 4):
+                tokens = torch.tensor([[1, *said]])
+                steps = forward(tokens[:, :-1]).log_softmax(-1).gather(-1, tokens[:, 1:, None])
+                expected[said] = float(steps.sum()) / decoding.length_penalty(length, 0.6)
+    best = decoding.beam_search(
+        decoding.recompute(forward), torch.tensor([[1]]), width=150, max_new_tokens=4, stop=judge
+    )[0]
+    assert {tuple(h.tokens): pytest.approx(h.score, abs=1e-5) for h in best} == expected
+    assert [h.score for h in best] == sorted((h.score for h in best), reverse=True)
 
 
-@pytest.mark.parametrize("temperature", [1e-6, 1e-39, 1e-320])  # the last two are 0 in fp32
-def test_hardly_any_temperature_is_greedy(temperature):
-    assert decoding.sample(torch.tensor([[1.0, 3.0, 2.0]]), temperature=temperature).tolist() == [1]
+def test_where_all_is_forbidden_nothing_is_found():
+    step = decoding.recompute(table_model(4, 0))
+    assert decoding.beam_search(
+        step, torch.tensor([[1]]), width=2, max_new_tokens=3, stop=lambda said: "forbidden"
+    ) == [[]]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from my_llm.errors import ConfigError
-from my_llm.schedules import SCHEDULES
+from my_llm.schedules import SCHEDULES, not_below
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,29 @@ def test_without_warmup_the_first_step_is_at_the_peak():
 def test_a_warmup_that_does_not_fit_is_refused(name, warmup):
     with pytest.raises(ConfigError, match="warm-up must fit"):
         SCHEDULES[name](10, warmup)
+
+
+# --- a floor ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_floor_by_hand():
+    """4 steps of warm-up, then 8 from 1 down; a tenth stays: 0.1 + 0.9 · 7/8, …"""
+    schedule = not_below(SCHEDULES["linear"](12, 4), 0.1, 4)
+    expected = [1 / 4, 2 / 4, 3 / 4, 4 / 4, *(0.1 + 0.9 * (8 - i) / 8 for i in range(8))]
+    assert [schedule(index) for index in range(12)] == pytest.approx(expected)
+    assert schedule(1000) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@given(max_steps=st.integers(1, 100), share=st.floats(0, 1), floor=st.floats(0, 1))
+def test_the_floor_holds_after_the_warmup_and_changes_nothing_before(name, max_steps, share, floor):
+    warmup = int(share * max_steps)
+    plain = SCHEDULES[name](max_steps, warmup)
+    lifted = not_below(plain, floor, warmup)
+    for index in range(max_steps + 5):
+        if index < warmup:
+            assert lifted(index) == plain(index)
+        else:
+            assert floor <= lifted(index) + 1e-12 and plain(index) <= lifted(index) + 1e-12 <= 1 + 1e-9
+    assert [not_below(plain, 0.0, warmup)(index) for index in range(max_steps)] == [plain(i) for i in range(max_steps)]
+    assert [not_below(plain, 1.0, warmup)(index) for index in range(warmup, max_steps)] == [1] * (max_steps - warmup)

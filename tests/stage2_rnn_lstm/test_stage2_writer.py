@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from my_llm import checkpoint
-from my_llm.decoding import generate, greedy, sample
+from my_llm.decoding import generate
 from my_llm.errors import CheckpointError
 from my_llm.language.writer import Writer
+from my_llm.sampling import greedy, sample
 from my_llm.text import SPECIALS, CharTokenizer, Tokenizer, WordTokenizer
 from stage2_rnn_lstm import writer as module
 from stage2_rnn_lstm.models import LanguageModel, LanguageModelConfig, NGramModel, WaveNet, WaveNetConfig

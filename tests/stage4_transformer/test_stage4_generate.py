@@ -10,7 +10,8 @@ import torch
 from stage4_world import ADJECTIVES, NOUNS, VERBS, Call, Trained, published
 
 from my_llm.decoding import generate as decode
-from my_llm.decoding import greedy, recompute
+from my_llm.decoding import recompute
+from my_llm.sampling import greedy
 from stage4_transformer import generate
 from stage4_transformer.language import load_writer
 

@@ -106,8 +106,8 @@ def test_a_batch_that_has_no_room_for_a_sequence_is_one_clear_line():
 def test_pad_and_chunks():
     padded, lengths = pad([torch.tensor([5, 6]), torch.tensor([7])])
     assert padded.tolist() == [[5, 6], [7, PAD]] and lengths.tolist() == [2, 1]
-    chunks = chunks_by_length([3, 1, 2] * 50)
-    assert sorted(chain.from_iterable(chunks)) == list(range(150)) and len(chunks) == 3
+    chunks = chunks_by_length([3, 1, 2] * 200)
+    assert sorted(chain.from_iterable(chunks)) == list(range(600)) and len(chunks) == 3
 
 
 # --- encoding --------------------------------------------------------------------------------------------------------

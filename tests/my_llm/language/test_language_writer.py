@@ -15,9 +15,19 @@ from my_llm.data.catalog import LanguageText
 from my_llm.decoding import beam_search, generate
 from my_llm.errors import CheckpointError, ConfigError
 from my_llm.language import scoring, writer
-from my_llm.language.scoring import measure, nats_in_windows
+from my_llm.language.scoring import measure, nats_in_windows, predicted_bytes, scores_of
 from my_llm.language.writer import Writer, load_writer, plain_step, publish_vocabulary, sliding_step, write_after
-from my_llm.text import SPECIALS, BPETokenizer, CharTokenizer, load_vocabulary
+from my_llm.text import (
+    SPECIALS,
+    BPETokenizer,
+    CharTokenizer,
+    GPT2Tokenizer,
+    WordPieceTokenizer,
+    WordTokenizer,
+    load_vocabulary,
+    unknown_id,
+)
+from my_llm.training import Loss
 
 CPU = torch.device("cpu")
 TEXT = "the sea is wide\nthe sky is high\n"
@@ -194,3 +204,36 @@ def test_evaluation_says_everything_about_a_model_with_a_context(monkeypatch: py
     tokens = torch.tensor(CHARS.encode(TEXT * 9))
     assert facts["mean_loss"] == pytest.approx(float(nats_in_windows(model, tokens, 8).total) / facts["n"])
     assert measure(own, corpus, "train", lambda *_: nats_in_windows(model, tokens, 8), parameters=5)["learnt_from"]
+
+
+# --- what is unknown --------------------------------------------------------------------------------------------------
+
+PIECES = WordPieceTokenizer.train([TEXT * 99], 40)
+
+
+def test_an_unknown_word_of_word_pieces_is_named_once_and_known_ones_are_not():
+    model = Writer(Cached(PIECES.vocab_size), PIECES, {})
+    assert model.unknown("the sea is xyz, the sky xyz\n") == ["xyz", ", "] and model.unknown("the seaside") == []
+
+
+def test_a_mark_at_the_end_keeps_its_space_where_words_are_cut():
+    pieces = WordPieceTokenizer.train(["the sea, the sky, a " * 99], 60)
+    for tokenizer in (pieces, WordTokenizer.train(["the sea, the sky, a"])):
+        own = Writer(Cached(tokenizer.vocab_size), tokenizer, {})
+        assert own.encode("the sea, ") == own.encode("the sea, the")[:-1] and own.unknown("the sea, ") == []
+
+
+@pytest.mark.parametrize("kind", ["own", "files"])
+def test_only_a_tokenizer_that_has_unk_finds_it(kind: str):
+    """In GPT-2's files id 1 is a byte: nothing is unknown, whatever the text."""
+    own = GPT2Tokenizer.train([TEXT], 270)
+    order = [*own.vocabulary.symbols[4:], "<|endoftext|>"]
+    tokenizer = own if kind == "own" else GPT2Tokenizer(own.merges, order)
+    assert unknown_id(tokenizer) == (1 if kind == "own" else None)
+    tokens, loss = torch.tensor([1, 1, 7, 8]), Loss(torch.tensor(3.0), 3)
+    scores = scores_of(loss, 4, tokens, unknown=unknown_id(tokenizer))
+    assert scores.get("unknown") == (0.5 if kind == "own" else None) and scores["validation_loss"] == 1
+
+
+def test_word_pieces_never_see_double_spaces():
+    assert predicted_bytes(PIECES, "the  sea\n  is ") == len("the sea\nis") and predicted_bytes(BYTES, "a  b") == 4

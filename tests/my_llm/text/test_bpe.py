@@ -16,9 +16,10 @@ from tokenizers import Regex, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Library
 
 from my_llm.errors import CheckpointError, ConfigError
-from my_llm.text import BOS, EOS, PAD, SPECIALS, UNK, load_vocabulary, save_vocabulary, tokenizer_from_state
+from my_llm.text import BOS, EOS, PAD, SPECIALS, UNK, load_vocabulary, merging, save_vocabulary, tokenizer_from_state
 from my_llm.text import bpe as module
-from my_llm.text.bpe import ALPHABET, BYTE_IDS, WORD, BPETokenizer, WordIds, learn_merges, split
+from my_llm.text.bpe import WORD, BPETokenizer, learn_merges, split
+from my_llm.text.merging import ALPHABET, BYTE_IDS, WordIds
 
 BASE = 260  # 4 special tokens and 256 bytes
 ENGLISH = "The cat sat on the mat; the cats don't sit there. It's 12,345 o'clock — isn't it?\n" * 3
@@ -243,7 +244,7 @@ def test_half_a_character_is_the_replacement_character():
 
 
 def test_the_words_remembered_are_bounded(monkeypatch, tokenizer):
-    monkeypatch.setattr(module, "REMEMBERED", 5)
+    monkeypatch.setattr(merging, "REMEMBERED", 5)
     words = WordIds(tokenizer.words.merges)
     ids = [words[word] for word in split(ENGLISH)]
     assert len(words) <= 5

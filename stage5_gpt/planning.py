@@ -1,0 +1,74 @@
+"""What a training will cost, said before it begins: operations, memory, and time on this machine.
+
+The operations are known exactly (models/sizes.py), the machine's rate for products is measured; how much of it a real
+training reaches is not known before, so the time is a guess by that share, MFU (Chowdhery et al. 2022, PaLM, §4.1).
+"""
+
+import dataclasses
+from typing import Any, Literal
+
+from my_llm.machine import measure_matmul
+from stage5_gpt.models import Cost, GPTConfig, cost_of
+
+USUAL_SHARE = {"fp32": 0.5, "bf16": 0.2}  # of the measured rate, that trainings of 1 to 10M parameters reach here
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A training in numbers."""
+
+    cost: Cost
+    tokens_per_step: int
+    max_steps: int
+    kept_tokens: int  # of one micro-batch
+    rate: float  # of this machine's products, operations a second
+    share: float
+
+    @property
+    def flops(self) -> float:
+        """Of the whole training."""
+        return float(self.cost.flops_per_token) * self.tokens_per_step * self.max_steps
+
+    @property
+    def seconds(self) -> float:
+        """A guess."""
+        return self.flops / (self.rate * self.share)
+
+    @property
+    def bytes(self) -> int:
+        """Weights, gradients, Adam, and what one micro-batch keeps for the backward pass."""
+        return self.cost.state_bytes + self.cost.kept_bytes_per_token * self.kept_tokens
+
+    def told(self) -> str:
+        """For a person."""
+        tokens = self.tokens_per_step * self.max_steps
+        return (
+            f"gpt, {self.cost.parameters:,} parameters; {self.max_steps:,} steps of {self.tokens_per_step:,} tokens\n"
+            f"estimate: {self.flops:.2g} operations, {tokens / self.cost.parameters:.1f} tokens a parameter; "
+            f"{self.bytes / 2**20:,.0f} MiB; about {duration(self.seconds)} at {self.share:.0%} of this machine's "
+            f"{self.rate / 1e9:,.0f} GFLOP/s"
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """For summary.json."""
+        return {"parameters": self.cost.parameters, "flops": self.flops, "estimated_seconds": self.seconds,
+                "estimated_bytes": self.bytes, "machine_flops_per_second": self.rate}  # fmt: skip
+
+
+def estimate(
+    config: GPTConfig, max_steps: int, batch_size: int, accumulate: int, precision: Literal["fp32", "bf16"]
+) -> Plan:
+    """Plan a training: `batch_size` windows in each of `accumulate` micro-batches a step."""
+    import torch
+
+    rate = 1e9 * measure_matmul(torch.float32 if precision == "fp32" else torch.bfloat16, seconds=0.2)
+    kept = batch_size * config.context
+    return Plan(cost_of(config), kept * accumulate, max_steps, kept, rate, USUAL_SHARE[precision])
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours."""
+    for size, unit in ((3600, "hours"), (60, "minutes")):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} seconds"
