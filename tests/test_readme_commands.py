@@ -22,6 +22,7 @@ from lab.__main__ import COMMANDS as LAB
 
 READMES = [ROOT / "README.md", *sorted(ROOT.glob("stage[1-9]_*/README.md"))]
 EMBEDDED = {"stage1_mlp": "python_docs"}  # other stages: auto, which is an embedded corpus where there is no network
+SMALL = {"stage5_gpt": ["--size", "0.1m"]}  # the default's validation alone would take a minute
 LONG = {"experiments.py", "visualize.py", "compare.py", "start.py"}  # minutes, or an installation
 HARMLESS = {"git", "source", "export", "ls", "which", "uv"}
 
@@ -79,7 +80,7 @@ def call(folder: str, script: str, arguments: list[str]) -> Call | str:
     if "--dataset" in words:
         words[words.index("--dataset") + 1] = EMBEDDED.get(stage, "auto")
     if path.name == "train.py":
-        words += ["--max_steps", "2"]
+        words += ["--max_steps", "2", *([] if {"--config", "--size"} & {*words} else SMALL.get(stage, []))]
     placeholder = any(re.search(r"<.*>|…|\.\.\.|YYYY", word) for word in words)
     download = path.name == "download_data.py" and "--list" not in words
     return Call(folder, path, tuple(words), placeholder or download or path.name in LONG)
