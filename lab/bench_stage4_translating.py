@@ -11,7 +11,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from lab.bench import Row, take_turns
-from my_llm.device import settle
+from my_llm.packing import settle
 from my_llm.text import EOS, BPETokenizer
 from my_llm.translation.translator import Translator
 from stage4_transformer.models import Maps, Transformer, TransformerConfig, TransformerState

@@ -1,4 +1,4 @@
-"""The speed of stage 5: the race to nanoGPT's mark, and a training step beside transformers' GPT-2."""
+"""The speed of stage 5: the race to nanoGPT's mark, a training step and writing beside transformers' GPT-2."""
 
 import json
 import os
@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from lab.bench import ROOT, Row, finish, take_turns
+from my_llm.compiling import compile_parts
 from my_llm.data.catalog import load_text
 from my_llm.device import set_threads
 from my_llm.errors import ConfigError
@@ -33,7 +34,7 @@ VOCABULARY = 65
 
 
 def bench(rounds: int) -> None:
-    """Measure, print and record results/bench/stage5_race.json and stage5_training.json."""
+    """Measure, print and record results/bench/stage5_race.json, stage5_training.json and stage5_decoding.json."""
     set_threads(os.cpu_count() or 1)
     started = time.perf_counter()
     columns = {"steps": "", "training_seconds": "s", "loss": "nats", "speed": "×"}
@@ -42,6 +43,12 @@ def bench(rounds: int) -> None:
     started = time.perf_counter()
     columns = {"tokens_per_second": "1/s", "speed": "×", "loss": "nats"}
     finish("stage5_training", "A training step of a GPT", training(max(rounds // 2, 6)), columns, COMMAND, started)
+    from lab.bench_stage5_decoding import LENGTH, PROMPT, decoding
+
+    started = time.perf_counter()
+    columns = {"tokens_per_second": "1/s", "speed": "×", "share_of_bandwidth": "%"}
+    title = f"GPT-2, 124M random weights: {LENGTH} tokens after a prompt of {PROMPT}"
+    finish("stage5_decoding", title, decoding(max(rounds // 10, 3)), columns, COMMAND, started)
 
 
 # --- the race ---------------------------------------------------------------------------------------------------------
@@ -89,6 +96,9 @@ def training(rounds: int) -> list[Row]:
         ways: tuple[Literal["fp32", "bf16"], ...] = ("fp32", "bf16")
         for form in ways:
             steps[f"ours, {form}"] = ours(GPT(GPTConfig(vocab_size=VOCABULARY, **shape)), batches, form)
+        compiled = GPT(GPTConfig(vocab_size=VOCABULARY, **shape))
+        compile_parts([compiled.blocks], torch.device("cpu"))
+        steps["ours, bf16, --compile"] = ours(compiled, batches, "bf16")
         losses: dict[str, list[float]] = {case: [] for case in steps}
         turns = {case: lambda step=step, seen=losses[case]: seen.append(step()) for case, step in steps.items()}
         taken = take_turns(turns, max(6, rounds if width < 256 else rounds // 5))
@@ -121,16 +131,7 @@ def ours(model: GPT, batches: Callable[[int], torch.Tensor], form: Literal["fp32
 
 def theirs(config: GPTConfig, batches: Callable[[int], torch.Tensor]) -> Callable[[], float]:
     """A step as one writes it around transformers' model."""
-    try:
-        from transformers import GPT2Config, GPT2LMHeadModel
-    except ImportError:
-        raise ConfigError("the peer is not installed", next_step='pip install -e ".[export]"') from None
-    sizes: Mapping[str, Any] = {
-        "vocab_size": config.vocab_size, "n_positions": config.context, "n_embd": config.model,
-        "n_layer": config.layers, "n_head": config.heads,
-    }  # fmt: skip
-    off = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
-    model = GPT2LMHeadModel(GPT2Config(**sizes, **off, bos_token_id=None, eos_token_id=None)).train()
+    model = peer(config).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     count = iter(range(10**9))
 
@@ -145,3 +146,21 @@ def theirs(config: GPTConfig, batches: Callable[[int], torch.Tensor]) -> Callabl
         return loss.item()
 
     return step
+
+
+def peer(config: GPTConfig) -> Any:
+    """transformers' GPT-2 of the same sizes, with random weights and without dropout.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        from transformers import GPT2Config, GPT2LMHeadModel
+    except ImportError:
+        raise ConfigError("the peer is not installed", next_step='pip install -e ".[export]"') from None
+    sizes: Mapping[str, Any] = {
+        "vocab_size": config.vocab_size, "n_positions": config.context, "n_embd": config.model,
+        "n_layer": config.layers, "n_head": config.heads,
+    }  # fmt: skip
+    off = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
+    return GPT2LMHeadModel(GPT2Config(**sizes, **off, bos_token_id=None, eos_token_id=None))

@@ -106,6 +106,14 @@ MILESTONES: dict[str, list[Milestone]] = {
             NATS,
         ),
     ],
+    "stage5_gpt": [
+        Milestone("tiny_shakespeare", "GPT", LM, "Tiny Shakespeare", ["--preset", "quality", "--compile"], 1, NATS),
+        Milestone("speedrun", "GPT, seconds", LM, "Tiny Shakespeare", ["--preset", "speedrun"], 3, NATS),
+        Milestone(
+            "three_kingdoms", "GPT", LM, "Romance of the Three Kingdoms",
+            ["--preset", "three_kingdoms", "--precision", "bf16"], 1, NATS,
+        ),
+    ],
 }  # fmt: skip
 COLUMNS = {
     "model": "", "task": "", "data": "", "metric": "", "score": "", "spread": "", "unit": "", "splits": "",
@@ -119,7 +127,9 @@ COLUMNS = {
 class MilestonesConfig:
     """Train and score the milestones, and write results/<stage>/milestones.json."""
 
-    stage: Literal["all", "stage1_mlp", "stage2_rnn_lstm", "stage3_attention_seq2seq", "stage4_transformer"] = "all"
+    stage: Literal[
+        "all", "stage1_mlp", "stage2_rnn_lstm", "stage3_attention_seq2seq", "stage4_transformer", "stage5_gpt"
+    ] = "all"
     """whose milestones"""
     cases: tuple[str, ...] = ("all",)
     """which of them; the other rows of the table stay as they are"""

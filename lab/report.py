@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lab import report_stage1, report_stage2, report_stage3, report_stage4
+from lab import report_stage1, report_stage2, report_stage3, report_stage4, report_stage5
 from lab.page import both, data, document, heading, paragraph
 from my_llm.cli import execute
 from my_llm.errors import CheckpointError
@@ -38,6 +38,11 @@ SECTIONS: dict[str, tuple[str, str, Section]] = {  # stage -> its title in both 
         "The Transformer: all words at once",
         "Transformer：所有的词同时进行",
         report_stage4.section,
+    ),
+    "stage5_gpt": (
+        "GPT: what comes next, asked of everything that was read",
+        "GPT：下一个是什么，向读过的一切提问",
+        report_stage5.section,
     ),
 }
 
@@ -115,12 +120,16 @@ def stage_section(stop: dict[str, Any]) -> str:
 
 
 def side_by_side(stages: Sequence[tuple[Scores, Metrics]]) -> str:
-    """The translators beside each other, if there are several."""
-    translators = [(scores, metrics) for scores, metrics in stages if scores.get("task") == "translation"]
-    if len(translators) < 2:
-        return ""
-    title = heading("The same task, twice", "同一个任务，做两遍", 2)
-    return f'<section class="stage">{title}{report_stage4.beside(translators)}</section>'
+    """The translators beside each other, and the language models, if there are several."""
+    sections = []
+    for task, beside, english, chinese in (
+        ("translation", report_stage4.beside, "The same task, twice", "同一个任务，做两遍"),
+        ("language model", report_stage5.beside, "The same text, twice", "同一份文本，读两遍"),
+    ):
+        found = [(scores, metrics) for scores, metrics in stages if scores.get("task") == task]
+        if len({scores["data"] for scores, _ in found}) == 1 < len(found):
+            sections.append(f'<section class="stage">{heading(english, chinese, 2)}{beside(found)}</section>')
+    return "".join(sections)
 
 
 def left_by(stop: dict[str, Any]) -> tuple[Scores, Metrics, dict[str, Any]]:

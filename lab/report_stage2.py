@@ -9,6 +9,7 @@ from my_llm.plots import smooth
 
 Scores = dict[str, Any]  # what evaluate.py --report wrote
 SHOWN = 3  # texts: before, during, after
+STEP = "step (a window of every stream each)", "步（每步读每条流的一个窗口）"
 CLEARLY_BETTER = 0.8  # of the loss that the frequencies of the characters alone would have
 
 
@@ -95,7 +96,7 @@ def lines(text: str) -> str:
     return "<br>".join(indent + data(line) if line.strip() else "" for line, indent in indents)
 
 
-def learning(metrics: list[dict[str, Any]]) -> str:
+def learning(metrics: list[dict[str, Any]], step: tuple[str, str] = STEP) -> str:
     """Loss and validation, step by step."""
     train = smooth([(line["step"] + 1, line["loss"]) for line in metrics if "loss" in line])
     checks = [(line["step"] + 1, line["validation_loss"]) for line in metrics if "validation_loss" in line]
@@ -103,8 +104,7 @@ def learning(metrics: list[dict[str, Any]]) -> str:
     if not train:
         return title + paragraph("This run left no curve.", "这次运行没有留下曲线。")
     curves = [(both("training", "训练"), train)] + ([(both("validation", "验证"), checks)] if checks else [])
-    step = both("step (a window of every stream each)", "步（每步读每条流的一个窗口）")
-    chart = line_chart(both("loss (nats a character)", "损失（奈特/字符）"), curves, x_name=step)
+    chart = line_chart(both("loss (nats a character)", "损失（奈特/字符）"), curves, x_name=both(*step))
     start, end = math.exp(train[0][1]), math.exp(train[-1][1])
     words = paragraph(
         f"At the start it was as unsure as among {start:.0f} equally likely characters, at the end as among {end:.1f}. "

@@ -31,6 +31,7 @@ PAGES = ("*.md", "stage*/*.md", "lab/*.md", "docs/**/*.md")
 MARKER = re.compile(r"<!-- (?P<kind>table|number|milestones)(?P<wish>[^>]*?) -->(?P<body>.*?)<!-- /(?P=kind) -->", re.S)
 OPENED = re.compile(r"<!-- (table|number|milestones)\b")
 UNIT_AT_THE_END = {"s": "seconds", "ms": "ms", "µs": "us"}  # a key that ends in its unit: train_seconds, latency_us
+TEXT = "text"  # the unit of a column that holds what somebody wrote
 Value = str | int | float | bool | None
 
 
@@ -130,7 +131,8 @@ def table(wish: str, chinese: bool) -> str:
         [value_word(row["case"], chinese), *(cell(row, key, content["columns"], chinese) for key in keys)]
         for row in content["rows"]
     ]
-    return f"\n{markdown(heads, rows, numbers_from=1)}\n\n<sub>{footnote(content, chinese)}</sub>\n"
+    texts = [place for place, key in enumerate(keys, 1) if content["columns"][key] == TEXT]
+    return f"\n{markdown(heads, rows, numbers_from=1, texts=texts)}\n\n<sub>{footnote(content, chinese)}</sub>\n"
 
 
 def milestones(wish: str, chinese: bool) -> str:
@@ -211,7 +213,7 @@ def heading(key: str, unit: str, chinese: bool) -> str:
     """train_seconds, "s" → "train (s)"."""
     stem = word(key.removesuffix("_" + UNIT_AT_THE_END.get(unit, " ")), chinese)
     stem = re.sub(r"(?<=\d) (?=\d)", "–", stem)  # at_1_4 is a range
-    return f"{stem} ({unit_word(unit, chinese)})" if unit else stem
+    return f"{stem} ({unit_word(unit, chinese)})" if unit not in ("", TEXT) else stem
 
 
 def cell(row: dict[str, Any], key: str, units: dict[str, str], chinese: bool) -> str:
@@ -254,8 +256,10 @@ def significant(value: float, digits: int) -> str:
     return f"{rounded:,.0f}" if abs(rounded) >= 10 ** (digits - 1) else f"{rounded:.{digits}g}"
 
 
-def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]], *, numbers_from: int) -> str:
-    """A Markdown table; columns from `numbers_from` on are aligned to the right."""
-    rule = ["---" if i < numbers_from else "---:" for i in range(len(heads))]
+def markdown(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], *, numbers_from: int, texts: Sequence[int] = ()
+) -> str:
+    """A Markdown table; columns from `numbers_from` on are aligned to the right, but for those of `texts`."""
+    rule = ["---" if i < numbers_from or i in texts else "---:" for i in range(len(heads))]
     escaped = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in [heads, rule, *rows]]
     return "\n".join(f"| {' | '.join(row)} |" for row in escaped)

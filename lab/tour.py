@@ -32,6 +32,13 @@ SMALL_LSTM = [
 SMALL_TRANSLATOR = ["--config", "presets/numbers.toml", "--max_steps", "900", "--eval_every", "150"]
 
 
+SMALL_GPT = [
+    "--preset", "speedrun", "--dataset", "auto", "--dropout", "0.1", "--mark", "0", "--max_steps", "1200",
+    "--eval_every", "200",
+]  # fmt: skip
+
+CANDIDATES = ["--prompt", "My lord, ", "--length", "8", "--show_probabilities", "4", "--temperature", "0.8"]
+
 LOOK = ["--text", "the third of May nineteen ninety-one", "--show_attention", "--png", PICTURE]
 
 
@@ -91,6 +98,17 @@ TOUR = [
         ],
         score=lambda scores: f"{100 * scores['exact']:.1f} % exactly right",
         look_at="the same numbers without recurrence; then a map: each French word, and the English one it looked at",
+    ),
+    Stop(
+        stage="stage5_gpt",
+        commands=[
+            # The text of stage 2, for about as long: the report puts the two beside each other.
+            ["train.py", *SMALL_GPT, "--run_name", "tour"],
+            ["generate.py", "--checkpoint", "checkpoints/best_gpt_char.pt", *CANDIDATES],
+            ["evaluate.py", "--model_path", "checkpoints/best_gpt_char.pt", "--report", REPORT],
+        ],
+        score=lambda scores: f"perplexity {scores['perplexity']:.2f}",
+        look_at="the text of stage 2, read by a GPT; then eight characters, and what else each might have been",
     ),
 ]
 

@@ -1,6 +1,9 @@
 """The words in the cells of the tables in Chinese. What has no row here is a name and stays as it is."""
 
+from lab.words_projects import CASES
+
 VALUES: dict[str, str] = {
+    **CASES,
     "every damaged file is refused in one line": "损坏的检查点被一行话拒绝",
     "the weapons are loaded": "恶意文件确实能执行代码（对照）",
     "no code in a vocabulary runs": "词表中的代码不被执行",
@@ -140,4 +143,36 @@ VALUES: dict[str, str] = {
         for english, chinese in (("plain", "直接算"), ("fused", "融合算子"), ("blockwise", "分块"))
     },
     **{f"sampling at {heat}": f"采样，温度 {heat}" for heat in ("0.5", "1", "1.5")},
+    "causal": "因果掩码",
+    "one ahead": "多看后面一位",
+    "one behind": "看不见自己",
+    "no mask": "没有掩码",
+    "greedy, repetition penalty 1.3": "贪心，重复惩罚 1.3",
+    "beam 4, length penalty 0.6": "束搜索，宽度 4，长度惩罚 0.6",
+    "GPT, from zero": "GPT，从零开始",
+    "GPT, read first": "GPT，先阅读",
+    "encoder, from zero": "编码器，从零开始",
+    "encoder, read first": "编码器，先阅读",
+    "temperature 0.5": "温度 0.5",
+    "temperature 0.8": "温度 0.8",
+    "temperature 1": "温度 1",
+    "temperature 1.5": "温度 1.5",
+    "sgd, constant": "SGD，恒定",
+    "sgd, cosine": "SGD，余弦",
+    "sgd, linear": "SGD，线性",
+    "adamw, constant": "AdamW，恒定",
+    "adamw, cosine": "AdamW，余弦",
+    "adamw, linear": "AdamW，线性",
+    "muon, constant": "Muon，恒定",
+    "muon, cosine": "Muon，余弦",
+    "muon, linear": "Muon，线性",
+    "guess: the last one named": "猜：最后提到的",
+    "trained from zero": "从零训练",
+    "prompted, no example": "只提示，无例子",
+    "prompted, 4 examples": "只提示，4 个例子",
+    "fine-tuned": "微调",
+    **{f"{number} examples": f"{number} 个例子" for number in (0, 1, 2, 4, 8)},
+    "the English itself": "英文原句照抄",
+    "continuation": "续写",
+    "encoder and decoder": "编码器加解码器（第 4 阶段）",
 }

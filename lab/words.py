@@ -6,9 +6,31 @@ English needs no dictionary: a column key is its own heading, with spaces for it
 """
 
 from lab.values import VALUES
+from lab.words_projects import PROJECTS
 from my_llm.errors import ConfigError
 
 CHINESE: dict[str, str] = {
+    # the studies of stage 5
+    "steps_to": "达到目标的步数",
+    "tokens_to": "达到目标的词元数",
+    "seconds_to": "达到目标的用时",
+    "loss_short": "短训练的损失",
+    "loss_long": "长训练的损失",
+    "english": "英文",
+    "chinese": "中文",
+    "honest_loss": "真实损失",
+    "same_mask_loss": "同样掩码下的验证损失",
+    "future_seen": "未来的影响",
+    "sample": "样本",
+    "loss_at_position": "窗口中该位置的损失",
+    **{f"loss_at_{n}": f"{n} 次运算后的损失" for n in ("1e10", "3e10", "1e11", "3e11")},
+    **{f"bits_after_{n}_s": f"{n} 秒后的每字节比特数" for n in (2, 4, 8, 16)},
+    **{f"{key}_tokens": f"{name}词元数" for key, name in (("english", "英文"), ("chinese", "中文"))},
+    **{f"accuracy_{n}": f"{n} 个标签时的准确率" for n in (300, 3000)},
+    "distinct_2": "distinct-2",
+    "self_bleu": "self-BLEU",
+    "repetition_4": "4-gram 重复率",
+    **PROJECTS,
     # headings of every table
     "case": "情形",
     "stage": "阶段",
@@ -211,6 +233,7 @@ CHINESE: dict[str, str] = {
 }
 UNITS: dict[str, str] = {
     "": "",
+    "text": "文字",
     "%": "%",
     "s": "秒",
     "ms": "毫秒",

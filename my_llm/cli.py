@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from my_llm.device import Precision
-from my_llm.errors import ConfigError, NotFiniteError, UserError, nearest
+from my_llm.errors import ConfigError, NotFiniteError, UserError, choose, nearest
 
 Config = TypeVar("Config")
 Training = TypeVar("Training", bound="TrainingConfig")
 
-NOT_PART_OF_A_RUN = ("config", "resume")  # flags that point to files, not settings
+NOT_PART_OF_A_RUN = ("config", "preset", "resume")  # flags that point to files, not settings
 MAY_CHANGE_ON_RESUME = (*NOT_PART_OF_A_RUN, "device", "threads")
 
 DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # can make a line read as something else
@@ -52,6 +52,8 @@ class BaseConfig:
 class TrainingConfig(BaseConfig):
     """Flags that every training script has."""
 
+    preset: str = ""
+    """name of a file of presets/, beside the script: --preset x is --config presets/x.toml"""
     max_steps: int = 0
     """stop after this many optimiser steps; 0: as many as --epochs asks for"""
     run_name: str = ""
@@ -90,7 +92,7 @@ def execute(config_class: type[Config], run: Callable[[Config], int | None], arg
 
 
 def parse(config_class: type[Config], arguments: Sequence[str]) -> Config:
-    """The dataclass filled from `--config FILE` first and the flags second.
+    """The dataclass filled from `--config FILE`, or `--preset NAME`, first and the flags second.
 
     Raises:
         ConfigError: an unknown flag or key (the nearest one is named), a value of the wrong type or out of the class's
@@ -170,11 +172,21 @@ def _refuse(what: str, got: str, valid: list[str]) -> None:
 
 
 def _config_path(arguments: Sequence[str]) -> Path | None:
+    preset, path = (_value_of(flag, arguments) for flag in ("--preset", "--config"))
+    if preset is None:
+        return Path(path) if path is not None else None
+    if path is not None:
+        raise ConfigError("--preset is a --config already", got=path, next_step="leave one of them out")
+    presets = {path.stem: path for path in (Path(sys.argv[0]).resolve().parent / "presets").glob("*.toml")}
+    return choose(preset, presets, "preset")
+
+
+def _value_of(flag: str, arguments: Sequence[str]) -> str | None:
     for position, argument in enumerate(arguments):
-        if argument == "--config" and position + 1 < len(arguments):
-            return Path(arguments[position + 1])
-        if argument.startswith("--config="):
-            return Path(argument.removeprefix("--config="))
+        if argument == flag and position + 1 < len(arguments):
+            return arguments[position + 1]
+        if argument.startswith(f"{flag}="):
+            return argument.removeprefix(f"{flag}=")
     return None
 
 

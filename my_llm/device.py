@@ -120,7 +120,7 @@ def filled(rows: "torch.Tensor") -> "torch.Tensor":
     """
     import torch
 
-    missing = -len(rows) % (16 if len(rows) < 256 else 128)
+    missing = 0 if len(rows) == 1 else -len(rows) % (16 if len(rows) < 256 else 128)
     if not missing or rows.device.type != "cpu" or rows.dtype != torch.bfloat16:
         return rows
     return torch.nn.functional.pad(rows, (0, 0, 0, missing))
@@ -236,14 +236,6 @@ def autocast(precision: Literal["fp32", "bf16"], device: "torch.device") -> cont
     if precision == "fp32":
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
-
-
-def settle(model: "torch.nn.Module", precision: Literal["fp32", "bf16"]) -> None:
-    """Convert the matrices of a model that will learn no more, once: autocast would do it again at each product."""
-    import torch
-
-    for weight in model.parameters() if precision == "bf16" else ():
-        weight.data = weight.data.to(torch.bfloat16 if weight.ndim > 1 else weight.dtype)
 
 
 # --- many processes (torchrun) ----------------------------------------------------------------------------------------

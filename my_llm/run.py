@@ -14,6 +14,7 @@ the resumed run has no gap and no double line. The directory of an earlier run i
 """
 
 import contextlib
+import dataclasses
 import json
 import math
 import os
@@ -85,9 +86,9 @@ class Run(Generic[C]):
         name = config.run_name or getattr(config, "dataset", "") or publish(config).removesuffix(".pt")
         if Path(name).name != name or name in (".", "..") or not name.isprintable():
             raise ConfigError("--run_name must be a plain name", got=name, valid="no slashes, not . or .., printable")
-        return cls(
-            home() / "runs" / stage / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}", config, published / publish(config)
-        )
+        folder = home() / "runs" / stage / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+        forgetful = dataclasses.replace(config, config=None, preset="")  # as it will be when it is resumed
+        return cls(folder, forgetful, published / publish(config))
 
     def __enter__(self) -> "Run[C]":
         return self

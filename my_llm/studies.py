@@ -223,5 +223,5 @@ def show_table(title: str, columns: Mapping[str, str], rows: Sequence[Mapping[st
 
 def _cell(value: Any, spread: float | None) -> str:
     if not isinstance(value, float):
-        return "" if value is None else str(value)
+        return "–" if value is None else str(value)
     return f"{value:,.4g}" if spread is None else f"{value:.4g} ± {spread:.2g}"

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import get_total_norm
 
 from my_llm.device import autocast, world
 from my_llm.errors import NotFiniteError
@@ -120,7 +121,7 @@ def _normalise_and_clip(model: nn.Module, count: int, clip: float | None) -> flo
     scale = world() / count  # DistributedDataParallel has divided by the number of processes
     for gradient in gradients:
         gradient.mul_(scale)
-    norm = float(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients])))
+    norm = float(get_total_norm(gradients))
     if clip is not None and norm > clip:
         for gradient in gradients:
             gradient.mul_(clip / norm)

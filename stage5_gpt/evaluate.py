@@ -1,9 +1,11 @@
 """Score a trained GPT: `python evaluate.py --model_path checkpoints/best_gpt_char.pt`.
 
 Needs nothing but the checkpoint, which says what it is for and on which corpus it was trained. A classifier: accuracy,
-F1 and latency. A language model: two losses, see language.py, in windows that overlap, from which perplexity and bits
-per byte come, and in windows one after the other. A loss says nothing of how varied the texts are that it writes: so it
-writes some, and the same is measured of the book (what the measures mean stands in my_llm/language/diversity.py).
+F1 and latency. One that answers prompts: the share of right answers, by level, and what else its task is scored by. A
+language model: two losses, see language.py, in windows that overlap, from which perplexity and bits per byte come, and
+in windows one after the other.
+A loss says nothing of how varied the texts are that it writes: so it writes some, and the same is measured of the book
+(what the measures mean stands in my_llm/language/diversity.py).
 """
 
 import dataclasses
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateConfig(BaseConfig):
-    """Score a GPT of stage 5: one that writes, or one that was tuned to sort."""
+    """Score a GPT of stage 5: one that writes, or one that was tuned to sort or to answer."""
 
     model_path: Path = Path("checkpoints/best_gpt_char.pt")
     """checkpoint that train.py or finetune.py wrote"""
@@ -38,7 +40,8 @@ class EvaluateConfig(BaseConfig):
     temperature: float = 0.8
     """at which it writes them"""
     examples: int = 1
-    """how many of a classifier's mistakes to print; of a language model a text, or 0: none"""
+    """how many of a classifier's mistakes to print, or three times as many answers to each task; of a language model a
+    text, or 0: none"""
     report: Path | None = None
     """also write everything to this JSON file"""
 
@@ -50,14 +53,17 @@ class EvaluateConfig(BaseConfig):
 
 def run(config: EvaluateConfig) -> None:
     """Load, score, print."""
+    from my_llm import checkpoint
     from my_llm.device import set_up
     from my_llm.errors import ConfigError
     from my_llm.evaluation import kind_of
-    from stage5_gpt import classifying, language
+    from stage5_gpt import classifying, language, tasks
 
     device = set_up(config.device, config.threads, config.seed)
     measures = {language.KIND: language_model, classifying.KIND: classifier}
     kind = kind_of(config.model_path, measures, "stage 5")
+    if kind == language.KIND and checkpoint.load(config.model_path)["settings"].get("task") in tasks.EXERCISES:
+        kind, measures = "a model that answers", {"a model that answers": answering}
     for name in ("window", "samples", "sample_length", "temperature"):
         if kind != language.KIND and (value := getattr(config, name)) != getattr(EvaluateConfig, name):
             raise ConfigError(f"--{name} means nothing to {kind}", got=value, next_step="leave it out")
@@ -75,6 +81,21 @@ def classifier(config: EvaluateConfig, device: "torch.device") -> None:
     corpus = load(config.dataset or sorter.facts["data"]["name"])
     facts = {"stage": "stage5_gpt", **measure(sorter, corpus, config.split)}
     show(facts, config.examples)
+    write_report(config.report, facts)
+
+
+def answering(config: EvaluateConfig, device: "torch.device") -> None:
+    """The scores of its task, and some answers."""
+    from my_llm.evaluation import write_report
+    from stage5_gpt.language import load_writer
+    from stage5_gpt.scoring_answers import measure, told
+    from stage5_gpt.tasks import EXERCISES
+
+    writer: Any = load_writer(config.model_path, device, config.precision)
+    exercise = EXERCISES[writer.facts["settings"]["task"]](config.dataset or writer.facts["data"]["name"])
+    facts = {"stage": "stage5_gpt", **measure(writer, exercise, config.split)}
+    for line in told(facts, 3 * config.examples):
+        print(line)
     write_report(config.report, facts)
 
 

@@ -1,11 +1,13 @@
-"""Tune a GPT that can already write: `python finetune.py --task classify`, or language_model for another text.
+"""Tune a GPT that can already write: to sort texts, to write another text, or to answer prompts.
 
     python finetune.py --task classify --dataset bbc_news              what it knows helps to sort
     python finetune.py --task classify --dataset bbc_news --scratch    the same without what it knows
     python finetune.py --task classify --dataset bbc_news --freeze 4   only the head (and blocks above 4) learns
+    python finetune.py --task questions --scratch --vocab_size 400     to answer questions on little stories
+    python finetune.py --task several --scratch --vocab_size 3000      that, headlines, keywords and French, in one
 
 It begins with `--init_from`, of which shape and vocabulary come, too. Writes a run directory (see my_llm/run.py) and
-refreshes checkpoints/best_gpt_classifier.pt or best_gpt_tuned.pt, which evaluate.py reads.
+refreshes checkpoints/best_gpt_classifier.pt, best_gpt_answers.pt or best_gpt_tuned.pt, which evaluate.py reads.
 """
 
 import dataclasses
@@ -18,20 +20,27 @@ from my_llm.cli import TrainingConfig, command_line, main, to_plain
 
 @dataclasses.dataclass(frozen=True)
 class FinetuneConfig(TrainingConfig):
-    """Tune a GPT: to sort texts, or to write another text."""
+    """Tune a GPT: to sort texts, to write another text, or to answer prompts."""
 
-    task: Literal["classify", "language_model"] = "classify"
-    """what to learn: the class of a text, or the next token of another text"""
+    task: Literal["classify", "language_model", "questions", "summaries", "keywords", "translate", "several"] = (
+        "classify"
+    )
+    """what to learn: the class of a text; the next token of another text; answers to questions on little stories;
+    headlines or keywords of news; French for English; or all these answers at once"""
     model_type: Literal["gpt"] = "gpt"
     """the model"""
     init_from: Path = Path("checkpoints/best_gpt_char.pt")
     """language model to begin with: a checkpoint of this stage, or a folder with GPT-2's files"""
     scratch: bool = False
     """take its shape and vocabulary alone, and new weights: to see what beginning with it is worth"""
+    vocab_size: int = 0
+    """with --scratch and a task of answers: take its shape alone, longer if need be, and so many byte pairs of
+    the examples"""
     freeze: int = 0
     """so many of the lowest blocks stay as they are, and all below them; all blocks: only the head learns"""
     dataset: str = "auto"
-    """corpus: those of stage 1 to sort, those of stage 2 to write; auto: the best that is reachable"""
+    """corpus: those of stage 1 to sort and for headlines, of stage 2 to write, of stage 3 to translate; auto: the best
+    that is reachable; questions, or several tasks, have one of their own"""
     epochs: int = 3
     """passes over the training part"""
     batch_size: int = 16
@@ -54,15 +63,18 @@ class FinetuneConfig(TrainingConfig):
     """steps from one validation and save to the next; 0: an epoch"""
 
     ranges: ClassVar[dict[str, tuple[float, float]]] = {
-        **TrainingConfig.ranges, "freeze": (0, 1000), "epochs": (1, math.inf), "batch_size": (1, math.inf),
-        "accumulate": (1, math.inf), "dropout": (0, 0.999), "lr": (1e-12, 1e12), "weight_decay": (0, math.inf),
-        "warmup": (0, 1), "clip": (0, math.inf), "eval_every": (0, math.inf),
+        **TrainingConfig.ranges, "freeze": (0, 1000), "vocab_size": (0, 100_000), "epochs": (1, math.inf),
+        "batch_size": (1, math.inf), "accumulate": (1, math.inf), "dropout": (0, 0.999), "lr": (1e-12, 1e12),
+        "weight_decay": (0, math.inf), "warmup": (0, 1), "clip": (0, math.inf), "eval_every": (0, math.inf),
     }  # fmt: skip
+
+
+NAMES = {"classify": "classifier", "language_model": "tuned"}  # all others answer
 
 
 def published_name(config: FinetuneConfig) -> str:
     """The file below checkpoints/ that holds the best model of the newest run of this kind."""
-    return f"best_{config.model_type}_{'classifier' if config.task == 'classify' else 'tuned'}.pt"
+    return f"best_{config.model_type}_{NAMES.get(config.task, 'answers')}.pt"
 
 
 def run(config: FinetuneConfig) -> None:

@@ -7,7 +7,7 @@ overlap by half, where every token has at least half a context (`nats_in_windows
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Int
@@ -23,8 +23,9 @@ from my_llm.language import writer
 from my_llm.language.batches import Batch, Windows, tokenizer_for, tokens_of
 from my_llm.language.scoring import nats_in_windows, predicted_bytes, scores_of
 from my_llm.language.writer import Writer, parts_of, write_after
+from my_llm.packing import settle
 from my_llm.tasks import Prepared
-from my_llm.text import CharTokenizer, Tokenizer, unknown_id
+from my_llm.text import CharTokenizer, Tokenizer, end_of, unknown_id
 from my_llm.training import Loss
 from stage5_gpt.models import GPT, NOT_ASKED, GPTConfig
 
@@ -151,4 +152,9 @@ def load_writer(path: Path, device: torch.device, precision: Precision = "auto")
     def builder(content: Content) -> GPT:
         return GPT(GPTConfig(**content["model_config"]))
 
-    return writer.load_writer(path, device, precision, builders={KIND: builder}, step_of=step_of)
+    found = writer.load_writer(path, device, precision, builders={KIND: builder}, step_of=step_of)
+    settle(cast(GPT, found.model), found.precision)
+    if found.facts["settings"].get("task", "language_model") != "language_model":  # it answers, and then is silent
+        found.end = end_of(found.tokenizer)
+        found.forbidden[found.end] = 0.0
+    return found

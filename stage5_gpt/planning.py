@@ -5,8 +5,11 @@ training reaches is not known before, so the time is a guess by that share, MFU 
 """
 
 import dataclasses
+import math
+from pathlib import Path
 from typing import Any, Literal
 
+from my_llm.journal import read_metrics
 from my_llm.machine import measure_matmul
 from stage5_gpt.models import Cost, GPTConfig, cost_of
 
@@ -64,6 +67,18 @@ def estimate(
     rate = 1e9 * measure_matmul(torch.float32 if precision == "fp32" else torch.bfloat16, seconds=0.2)
     kept = batch_size * config.context
     return Plan(cost_of(config), kept * accumulate, max_steps, kept, rate, USUAL_SHARE[precision])
+
+
+def reached(folder: Path, mark: float, tokens_per_step: int) -> str:
+    """After how many steps and seconds of training (not of validation) the run in `folder` came below the mark."""
+    steps, seconds, losses = 0, 0.0, [math.inf]
+    for line in read_metrics(folder):
+        if "tokens_per_second" in line:
+            steps, seconds = steps + 1, seconds + tokens_per_step / line["tokens_per_second"]
+        losses.append(line.get("validation_loss", math.inf))
+        if losses[-1] <= mark:
+            return f"{mark} reached: {losses[-1]:.4f} after {steps:,} steps, {seconds:.1f} s of training"
+    return f"{mark} not reached: {min(losses):.4f} at best, in {steps:,} steps, {seconds:.1f} s of training"
 
 
 def duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Train a GPT: `python train.py`, or `--config presets/speedrun.toml`, or many at once with torchrun.
+"""Train a GPT: `python train.py`, or `--preset speedrun`, or many at once with torchrun.
 
 Before it starts it says what the run will cost: operations, memory, time on this machine. Writes a run directory (see
 my_llm/run.py) and refreshes checkpoints/best_gpt_char.pt or the like, which evaluate.py, generate.py and finetune.py
@@ -15,6 +15,7 @@ from my_llm.cli import TrainingConfig, command_line, main, to_plain
 if TYPE_CHECKING:
     import torch
 
+    from my_llm.schedules import Schedule
     from stage5_gpt.models import GPT
 
 SHAPE = ("layers", "heads", "groups", "model", "hidden", "context")
@@ -109,6 +110,10 @@ class TrainConfig(TrainingConfig):
     """largest gradient norm; 0: no limit"""
     checkpointing: bool = False
     """compute every block a second time instead of keeping it: less memory, a third more time"""
+    compile: bool = False
+    """write C++ for the blocks first (torch.compile): half a minute, which long trainings win back"""
+    mark: float = 0.0
+    """validation loss to reach: in the end it is said whether that was, and after how long; 0: none"""
     eval_every: int = 0
     """steps from one validation, sample and save to the next; 0: an epoch"""
 
@@ -119,7 +124,7 @@ class TrainConfig(TrainingConfig):
         "epochs": (1, math.inf), "batch_size": (1, math.inf), "accumulate": (1, math.inf),
         "lr": (1e-12, 1e12), "matrix_lr": (1e-12, 1e12), "table_lr": (1e-12, 1e12),
         "beta2": (0, 0.999999), "weight_decay": (0, math.inf),
-        "warmup": (0, 1), "final": (0, 1), "clip": (0, math.inf), "eval_every": (0, math.inf),
+        "warmup": (0, 1), "final": (0, 1), "clip": (0, math.inf), "mark": (0, math.inf), "eval_every": (0, math.inf),
     }  # fmt: skip
 
 
@@ -181,14 +186,22 @@ def optimizer_of(model: "GPT", config: TrainConfig) -> "torch.optim.Optimizer":
     )
 
 
+def course(config: TrainConfig, max_steps: int) -> "Schedule":
+    """Of the learning rates."""
+    from my_llm.schedules import SCHEDULES, not_below
+
+    warmup = round(config.warmup * max_steps)
+    return not_below(SCHEDULES[config.schedule](max_steps, warmup), config.final, warmup)
+
+
 def run(config: TrainConfig) -> None:
     """Load, encode, train, keep the best."""
     config = config if config.resume else with_start(config)
+    from my_llm.compiling import compiled
     from my_llm.data.catalog import load_text
     from my_llm.device import autocast, first_process_first, rank, resolve_precision, set_up
     from my_llm.language.writer import publish_vocabulary
     from my_llm.run import Run
-    from my_llm.schedules import SCHEDULES, not_below
     from my_llm.tasks import order_of
     from my_llm.training import train_steps
     from stage5_gpt.language import KIND, prepare
@@ -207,6 +220,8 @@ def run(config: TrainConfig) -> None:
         )  # fmt: skip
         model = cast("GPT", prepared.model.to(device))
         model.checkpointing = config.checkpointing
+        if config.compile:  # random masks cannot be: with them each block by itself, all in the form of the first
+            prepared = compiled(prepared, model.blocks if config.dropout else [model.blocks], device)
         optimizer = optimizer_of(model, config)
         max_steps = config.max_steps or config.epochs * max(prepared.per_epoch // config.accumulate, 1)
         plan = estimate(model.config, max_steps, config.batch_size, config.accumulate, precision)
@@ -217,10 +232,9 @@ def run(config: TrainConfig) -> None:
             data={"name": corpus.name, "sha256": corpus.sha256, "source": corpus.source},
             settings=to_plain(config), **prepared.parts,
         )  # fmt: skip
-        warmup = round(config.warmup * max_steps)
         steps = train_steps(
             model, prepared.batches, prepared.loss_fn, optimizer, max_steps=max_steps, start=start,
-            schedule=not_below(SCHEDULES[config.schedule](max_steps, warmup), config.final, warmup),
+            schedule=course(config, max_steps),
             accumulate=config.accumulate, clip=config.clip or None, precision=precision,
         )  # fmt: skip
         if start == 0 and prepared.sample:
@@ -239,8 +253,16 @@ def run(config: TrainConfig) -> None:
         run.finish({**plan.facts(), "size": prepared.size})
         if rank() == 0:
             publish_vocabulary(run.published, prepared.parts)  # a run that was killed may not have come to it
-            print(f"best model  {run.published}\nrun         {run.folder}")
-            print("next        " + command_line(["python", "generate.py", "--checkpoint", run.published]))
+            print(farewell(run.folder, run.published, config.mark, plan.tokens_per_step))
+
+
+def farewell(folder: Path, published: Path, mark: float, tokens_per_step: int) -> str:
+    """Whether the mark was reached, where everything is, and what to do next."""
+    from stage5_gpt.planning import reached
+
+    lines = [f"mark        {reached(folder, mark, tokens_per_step)}"] if mark else []
+    lines += [f"best model  {published}", f"run         {folder}"]
+    return "\n".join([*lines, "next        " + command_line(["python", "generate.py", "--checkpoint", published])])
 
 
 if __name__ == "__main__":

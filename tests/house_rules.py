@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 STAGES = [f"stage{n}" for n in range(1, 10)]
 SCRIPTS = {"train", "evaluate", "predict", "generate", "translate", "compare", "experiments", "visualize"}
-SCRIPTS |= {"finetune", "export", "sheet"}
+SCRIPTS |= {"finetune", "export", "sheet", "write_code", "write_verse"}
 PICKLERS = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 LIBRARY_LAYERS = {"RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell", "MultiheadAttention"}
 LIGHT = ("my_llm/errors", "my_llm/cli", "my_llm/device", "my_llm/schedules", "my_llm/metrics", "my_llm/text/")

@@ -22,7 +22,8 @@ from lab.__main__ import COMMANDS as LAB
 
 READMES = [ROOT / "README.md", *sorted(ROOT.glob("stage[1-9]_*/README.md"))]
 EMBEDDED = {"stage1_mlp": "python_docs"}  # other stages: auto, which is an embedded corpus where there is no network
-SMALL = {"stage5_gpt": ["--size", "0.1m"]}  # the default's validation alone would take a minute
+# the default's validation alone would take a minute; a test of its own compiles
+SMALL = {"stage5_gpt": ["--layers", "1", "--heads", "2", "--model", "32", "--context", "256", "--no_compile"]}
 LONG = {"experiments.py", "visualize.py", "compare.py", "start.py"}  # minutes, or an installation
 HARMLESS = {"git", "source", "export", "ls", "which", "uv"}
 
@@ -79,8 +80,10 @@ def call(folder: str, script: str, arguments: list[str]) -> Call | str:
         words += ["--dataset", "auto"]
     if "--dataset" in words:
         words[words.index("--dataset") + 1] = EMBEDDED.get(stage, "auto")
-    if path.name == "train.py":
-        words += ["--max_steps", "2", *([] if {"--config", "--size"} & {*words} else SMALL.get(stage, []))]
+    if path.name in ("train.py", "finetune.py"):
+        words += ["--max_steps", "2"]
+    if path.name == "train.py" and "--config" not in words:
+        words += SMALL.get(stage, [])
     placeholder = any(re.search(r"<.*>|…|\.\.\.|YYYY", word) for word in words)
     download = path.name == "download_data.py" and "--list" not in words
     return Call(folder, path, tuple(words), placeholder or download or path.name in LONG)

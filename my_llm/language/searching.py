@@ -34,6 +34,8 @@ class TextJudge:
     def __call__(self, said: list[int]) -> Literal["goes on", "ends", "forbidden"]:
         if len(said) > self.length:
             self.length, self.shorter, self.newest = len(said), self.newest, {}
+        if said[-1] == self.writer.end:
+            return "ends"
         left, reading, tail = self.shorter[tuple(said[:-1])]
         text, left = self.writer.spell(said[-1], left)
         reading, hit = self.banned.read(reading, text)

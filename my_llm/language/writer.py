@@ -102,8 +102,9 @@ class Writer:
         self.device = next(model.parameters()).device if isinstance(model, nn.Module) else torch.device("cpu")
         self.precision: Literal["fp32", "bf16"] = resolve_precision(precision, self.device)
         self._step = step or plain_step(model)
-        self._forbidden = torch.zeros(tokenizer.vocab_size, device=self.device)
-        self._forbidden[special_ids(tokenizer)] = -torch.inf  # (V,)
+        self.forbidden = torch.zeros(tokenizer.vocab_size, device=self.device)
+        self.forbidden[special_ids(tokenizer)] = -torch.inf  # (V,)
+        self.end: int | None = None  # the token that ends the text, where it is not forbidden
         self._bytes: Sequence[bytes] | None = getattr(tokenizer, "bytes", None)  # of each token, if that is its text
 
     def unknown(self, prompt: str) -> list[str]:
@@ -188,7 +189,7 @@ class Writer:
     def pieces(self, before: int, numbers: Iterable[int]) -> Iterator[str]:
         """The text of each token, `before` being the one in front of them; of byte pairs, as soon as it is whole."""
         left = self.spelt(before)
-        for number in numbers:
+        for number in iter(iter(numbers).__next__, self.end):  # up to the end
             piece, left = self.spell(number, left)
             yield piece
         if isinstance(left, bytes):
@@ -216,7 +217,7 @@ class Writer:
         """One step of generation: logits of the next token, the special ones forbidden, and the state."""
         with autocast(self.precision, self.device):
             logits, state = self._step(tokens, state)
-        return logits.float() + self._forbidden, state
+        return logits.float() + self.forbidden, state
 
 
 def write_after(text: str, model: nn.Module, tokenizer: Tokenizer, seed: int, step_of: StepOf = plain_step) -> str:

@@ -20,8 +20,9 @@ from my_llm import checkpoint, metrics
 from my_llm.data.batches import chunks_by_length, pad
 from my_llm.data.catalog import Pair
 from my_llm.decoding import Choose, State, Step, beam_search, generate
-from my_llm.device import Precision, autocast, resolve_precision, settle
+from my_llm.device import Precision, autocast, resolve_precision
 from my_llm.errors import DataError
+from my_llm.packing import settle
 from my_llm.sampling import greedy
 from my_llm.text import BOS, EOS, PAD, BPETokenizer, tokenizer_from_state
 from my_llm.translation.batches import Encode, encode_sources

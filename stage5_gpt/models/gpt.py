@@ -8,6 +8,7 @@ stack: other positions, norms, activations, grouped queries. `GPTConfig` lists t
 What it cannot do: see more than `context` tokens, or take back a word. Explained in docs/en/stage5_gpt.md.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -85,6 +86,26 @@ class Block(nn.Module):
         return x + self.dropout(self.feed_forward(self.norm_feed_forward(x)))
 
 
+class Stack(nn.ModuleList):
+    """Blocks, one upon the other; one module, so that it can be compiled as one."""
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T D"],
+        positions: Positions,
+        rooms: Sequence[KeysValues | None],
+        start: int,
+        again: bool,
+    ) -> Float[Tensor, "B T D"]:
+        """Arguments as in CausalSelfAttention, a room for each block; `again`: see GPT.checkpointing."""
+        for block, room in zip(self, rooms, strict=True):
+            if again:
+                x = checkpoint(block, x, positions, room, start, use_reentrant=False)
+            else:
+                x = block(x, positions, room, start)
+        return x
+
+
 class GPT(nn.Module):
     """Embedding, blocks, a norm, and the head.
 
@@ -98,7 +119,7 @@ class GPT(nn.Module):
         self.runs = NgramEmbedding(config.model, config.ngrams, config.ngram_rows)
         self.positions = POSITIONS[config.positions](config.model, config.heads, config.context)
         self.dropout = Dropout(config.dropout)
-        self.blocks = nn.ModuleList([Block(config) for _ in range(config.layers)])
+        self.blocks = Stack([Block(config) for _ in range(config.layers)])
         self.norm = NORMS[config.norm](config.model, config.bias)
         self.head = nn.Linear(config.model, config.vocab_size, bias=False)
         self.checkpointing = False  # recompute each block in the backward pass instead of keeping what it computed
@@ -141,12 +162,7 @@ class GPT(nn.Module):
         x = self.embedding(tokens) + self.runs(tokens, before)
         x = self.dropout(self.positions.embed(x, start))
         rooms = [None] * len(self.blocks) if cache is None else cache.layers
-        for block, room in zip(self.blocks, rooms, strict=True):
-            if self.checkpointing and self.training:
-                x = checkpoint(block, x, self.positions, room, start, use_reentrant=False)
-            else:
-                x = block(x, self.positions, room, start)
-        x = self.norm(x)
+        x = self.norm(self.blocks(x, self.positions, rooms, start, self.checkpointing and self.training))
         grown = None if cache is None else cache.grown(tokens)
         if targets is None:
             return self.head(x), grown

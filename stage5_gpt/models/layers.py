@@ -28,7 +28,8 @@ def gelu_tanh(x: Float[Tensor, "*B F"]) -> Float[Tensor, "*B F"]:
 
     Since ½ (1 + tanh u) = σ(2u), a sigmoid does it: torch's tanh form takes five times as long on a CPU (docs/log.md).
     """
-    return cast(Tensor, GeluTanh.apply(x)) if x.device.type == "cpu" else functional.gelu(x, approximate="tanh")
+    slow = x.device.type == "cpu" and x.requires_grad
+    return cast(Tensor, GeluTanh.apply(x)) if slow else functional.gelu(x, approximate="tanh")
 
 
 class GeluTanh(torch.autograd.Function):

@@ -1,6 +1,7 @@
 """What `my-llm milestones` trains: every stage, with flags that its train.py takes, in rows of different names."""
 
 import json
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -20,6 +21,7 @@ ROWS = [(stage, milestone) for stage, milestones in MILESTONES.items() for miles
 @pytest.mark.parametrize(("stage", "milestone"), ROWS, ids=[f"{stage[:6]} {row.case}" for stage, row in ROWS])
 def test_the_script_takes_the_flags(stage: str, milestone: Milestone, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(ROOT / stage)  # where presets/ are
+    monkeypatch.setattr(sys, "argv", [str(ROOT / stage / "train.py")])
     train = import_module(f"{stage}.train")
     config = parse(train.TrainConfig, milestone.flags)
     if hasattr(train, "with_defaults"):

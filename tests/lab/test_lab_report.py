@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lab import report, report_stage2, report_stage4
+from lab import report, report_stage2, report_stage4, report_stage5
 from lab.charts import confusion, line_chart, maps, path, ticks
 from lab.report import render
 from lab.verdict import verdict
@@ -37,7 +37,7 @@ SCORES_2 = {
     "stage": "stage2_rnn_lstm", "model": "LSTM", "task": "language model", "data": HOSTILE, "source": HOSTILE,
     "n": 99001, "perplexity": 5.678, "mean_loss": 1.7366, "bits_per_byte": 2.505, "frequencies_alone": 3.31,
     "train_seconds": 61.5, "parameters": 345678, "scored_per_second": 70123.4, "written_per_second": 4321.9,
-    "sample": HOSTILE, "unit": HOSTILE,
+    "sample": HOSTILE, "unit": HOSTILE, "settings": {"batch_size": 2, "length": 9},
 }  # fmt: skip
 WORST = [{"source": HOSTILE, "said": HOSTILE, "right": "ok"}, {"source": "a", "said": "b", "right": "b"}]
 SCORES_3 = {
@@ -52,6 +52,12 @@ A_MAP = {"weights": [[[[0.9, 0.01]], [[0.25, 0.75]], [[1, 0]]]] * 2, "rows": [HO
 SCORES_4 = {
     **SCORES_3, "stage": "stage4_transformer", "exact": 0.934, "parameters": 1234567,
     "heads": dict.fromkeys(("encoder", "decoder", HOSTILE), A_MAP),
+}  # fmt: skip
+VARIED = {"distinct_2": 0.512, "repetition_4": 0.034, "self_bleu": 12.345}
+SCORES_5 = {
+    **SCORES_2, "stage": "stage5_gpt", "model": HOSTILE, "perplexity": 4.567, "parameters": 456789, "samples": 8,
+    "settings": {"batch_size": 3, "context": None}, "window": 6, "diversity": VARIED,
+    "diversity_of_book": {**VARIED, "distinct_2": 0.678},
 }  # fmt: skip
 SAMPLES = {-1: "\nqZ#\n", 99: "not shown", 149: f"{HOSTILE}\n \nlast line", 199: "not shown", 249: "<i>\nthe end"}
 FACTS = {
@@ -101,6 +107,7 @@ def a_tour(folder: Path, monkeypatch: pytest.MonkeyPatch, problem: str = "") -> 
             {**a_stop(folder / "stage2_rnn_lstm", SCORES_2, samples + lines), "problem": problem},
             {**a_stop(folder / "stage3_attention_seq2seq", SCORES_3, steps), "problem": problem},
             {**a_stop(folder / "stage4_transformer", SCORES_4, steps), "problem": problem},
+            {**a_stop(folder / "stage5_gpt", SCORES_5, samples + lines), "problem": problem},
         ],
     }
 
@@ -183,18 +190,21 @@ def test_the_texts_of_a_language_model_are_shown_before_during_and_after(
     for piece in ("5.68", "2.50", "62&nbsp;s", "4,322", "99,001", "345,678", "70,123", "looks normal</b>: 1.74 nats"):
         assert piece in page
     cards = re.findall(r'<div class="card"><h4>.*?after ([\d,]+) steps.*?</h4><p>(.*?)</p></div>', page)
+    assert cards[3:] == cards[:3]  # stage 5 read and wrote the same
+    cards = cards[:3]
     assert [steps for steps, _ in cards] == ["0", "150", "250"]  # five texts: the first, the middle and the last
     assert [text.count("<br>") for _, text in cards] == [0, 2, 1] and "not shown" not in page
     assert ">qZ#<" in cards[0][1] and "evil &amp;amp; end</span><br><br><span" in cards[1][1]
     assert ">&lt;i&gt;</span><br><span" in cards[2][1] and ">the end<" in cards[2][1]
-    assert page.count('class="curve c1"') == 5  # stages 1 and 2; BLEU of both translators; the second beside the first
+    # stages 1, 2 and 5; BLEU of both translators; the second beside the first, translators and language models
+    assert page.count('class="curve c1"') == 7
 
 
 def test_the_translators_are_shown_with_every_head_and_beside_each_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     page = render(a_tour(tmp_path, monkeypatch))
-    third, fourth, both = re.findall('<section class="stage".*?</section>', page, re.DOTALL)[2:]
+    third, fourth, _, both, _ = re.findall('<section class="stage".*?</section>', page, re.DOTALL)[2:]
     for section, share in ((third, "87.6"), (fourth, "93.4")):
         assert f"{share}&nbsp;%" in section and "91.2" in section and "looks normal" in section
         assert section.count('<table class="map">') == 1 and ">.75<" in section and section.count("<figure") == 2
@@ -202,6 +212,27 @@ def test_the_translators_are_shown_with_every_head_and_beside_each_other(
     assert "The same task, twice" in both and "603,352" in both and "1,234,567" in both and "2,346" in both
     assert both.count('class="curve') == 2
     assert '<span class="x" style="left:100.00%">1,000<' in both  # 250 steps of 4 pairs
+
+
+def test_a_gpt_is_shown_with_its_variety_and_beside_the_lstm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    page = render(a_tour(tmp_path, monkeypatch))
+    fifth, _, both = re.findall('<section class="stage".*?</section>', page, re.DOTALL)[4:]
+    for piece in ("4.57", "456,789", "<td>0.512</td><td>0.678</td>", "<td>12.345</td>"):
+        assert piece in fifth
+    assert "The same text, twice" in both and both.count('class="curve') == 2
+    for piece in ("5.68", "4.57", "345,678", "456,789"):
+        assert piece in both
+    lines = [{"step": 0, "loss": 3.0, "tokens_per_second": 9}, {"step": 0, "validation_loss": 2.0}]
+    assert report_stage5.by_seconds(SCORES_2, lines) == [(2.0, 3.0)]  # 2 windows of 9 characters, 9 a second
+    assert report_stage5.by_seconds(SCORES_5, lines) == [(2.0, 3.0)]  # 3 of 6
+    assert report_stage5.variety(SCORES_2) == ""
+
+
+def test_models_of_different_texts_are_not_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    tour = a_tour(tmp_path, monkeypatch)
+    other = {**SCORES_5, "data": "another text"}
+    (tmp_path / "stage5_gpt" / "scores.json").write_text(json.dumps(other))
+    assert "The same text, twice" not in render(tour)
 
 
 def test_a_translator_alone_or_without_heads_is_no_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -59,6 +59,19 @@ def test_toml_round_trip_and_the_command_line_wins(tmp_path: Path):
     assert parse(Config, [f"--config={path}", "--epochs", "1"]).epochs == 1
 
 
+@pytest.mark.parametrize("flags", [["--preset", "small"], ["--preset=small", "--lr", "0.5"]])
+def test_a_preset_is_a_file_beside_the_script(flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets" / "small.toml").write_text("epochs = 7\nlr = 0.125")
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "train.py")])
+    config = parse(Config, flags)
+    assert (config.epochs, config.lr) == (7, 0.5 if "--lr" in flags else 0.125)
+    with pytest.raises(ConfigError, match="unknown preset; got 'smal'; valid: small; next: did you mean small"):
+        parse(Config, ["--preset", "smal"])
+    with pytest.raises(ConfigError, match="--preset is a --config already"):
+        parse(Config, [*flags, "--config", "c.toml"])
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [("epoch = 3", "did you mean epochs"), ("epochs = 'x'", "--epochs"), ("epochs", "mend the file")],

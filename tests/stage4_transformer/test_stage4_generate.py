@@ -62,7 +62,7 @@ def forbidding(step, writer):
     def careful(tokens, state):
         with torch.inference_mode():
             logits, state = step(tokens, state)
-        return logits + writer._forbidden, state
+        return logits + writer.forbidden, state
 
     return careful
 

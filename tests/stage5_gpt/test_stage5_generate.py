@@ -55,7 +55,7 @@ def test_keys_and_values_that_are_kept_change_nothing(trained: Trained):
     def careful(tokens: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         with torch.inference_mode():
             logits, state = read(tokens, state)
-        return logits + writer._forbidden, state
+        return logits + writer.forbidden, state
 
     anew = [int(token) for token in decode(careful, prompt, max_new_tokens=14)]
     assert kept[:14] == anew and len(kept) == 40

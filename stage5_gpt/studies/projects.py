@@ -1,0 +1,99 @@
+"""What the studies of the projects share: a model that train.py or finetune.py made, and text in the cell of a table.
+
+The projects are commands, so the studies call the same commands and judge what comes out. A run that has finished with
+these very settings is not repeated.
+"""
+
+import html
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from my_llm import ledger
+from my_llm.errors import CheckpointError
+from my_llm.language.writer import Writer
+from my_llm.run import home
+from my_llm.studies import Corpus, command_of
+from stage5_gpt.language import load_writer
+from stage5_gpt.studies import StudyConfig
+
+Row = dict[str, Any]
+ROOM = Path(__file__).resolve().parents[1]
+MARKS = str.maketrans({mark: f"&#{ord(mark)};" for mark in "*_`|[]\\~$"})  # what Markdown would take for its own
+
+
+def trained(config: StudyConfig, preset: str) -> Path:
+    """The checkpoint of `train.py --preset <preset>`, which is trained if that has not been done."""
+    flags = tomllib.loads((ROOM / "presets" / f"{preset}.toml").read_text("utf-8"))
+    return made(config, "train.py", preset, flags)
+
+
+def tuned(config: StudyConfig, name: str, start: Path, flags: Mapping[str, Any]) -> Path:
+    """The checkpoint of `finetune.py --init_from <start>` with these flags."""
+    return made(config, "finetune.py", name, {"init_from": str(start), **flags})
+
+
+def made(config: StudyConfig, script: str, name: str, flags: Mapping[str, Any]) -> Path:
+    """The best checkpoint of the newest finished run with this name and these flags, or of a new one.
+
+    Raises:
+        CheckpointError: the training failed; it has said why.
+    """
+    wanted = {**flags, "run_name": name, "seed": config.seed}
+    if config.max_steps:
+        wanted |= {"max_steps": config.max_steps, "run_name": f"{name}-{config.max_steps}"}
+    if (folder := finished(wanted)) is None:
+        line = [sys.executable, str(ROOM / script), "--precision", config.precision, "--device", config.device]
+        line += [part for key, value in wanted.items() for part in flag_of(key, value)]
+        if subprocess.run(line, stdout=subprocess.DEVNULL).returncode or (folder := finished(wanted)) is None:
+            raise CheckpointError(f"{script} did not end well", got=name)
+    return folder / "best.pt"
+
+
+def opened(config: StudyConfig, path: Path) -> Writer:
+    """A checkpoint, to be judged."""
+    return load_writer(path, torch.device("cpu"), config.precision)
+
+
+def finished(wanted: Mapping[str, Any]) -> Path | None:
+    """The newest run that has come to its end with these settings."""
+    for folder in sorted((home() / "runs" / "stage5_gpt").glob(f"*-{wanted['run_name']}"), reverse=True):
+        if (folder / "summary.json").exists() and (folder / "best.pt").exists():
+            settings = tomllib.loads((folder / "config.toml").read_text("utf-8"))
+            if all(settings.get(key) == value for key, value in wanted.items()):
+                return folder
+    return None
+
+
+def flag_of(name: str, value: Any) -> list[str]:
+    """A setting as it is typed."""
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no_{name}"]
+    return [f"--{name}", str(value)]
+
+
+def record_samples(
+    config: StudyConfig, name: str, rows: Sequence[Row], *, title: str, corpus: Corpus, started: float, **columns: str
+) -> None:
+    """What the models wrote, as a table of its own: <study>_samples. `columns`: those besides the sample."""
+    ledger.record(
+        config.stage, f"{name}_samples", title=title, command=command_of(config, name, needs_text=False), rows=rows,
+        columns={**columns, "sample": "text"}, data=f"{corpus.name}: {corpus.source}", sha256=corpus.sha256,
+        seed=config.seed, seconds=time.perf_counter() - started,
+    )  # fmt: skip
+
+
+def cell_of(text: str, *, code: bool = False) -> str:
+    """Text of several lines for one cell of a table, with nothing in it that a page would take for its own."""
+    lines = [html.escape(line, quote=False).translate(MARKS) for line in text.strip("\n").split("\n")]
+    if not code:
+        return "<br>".join(lines)
+    bare = [line.lstrip(" ") for line in lines]
+    indented = ["&nbsp;" * (len(line) - len(own)) + own for line, own in zip(lines, bare, strict=True)]
+    return f"<code>{'<br>'.join(indented)}</code>"
