@@ -3,7 +3,8 @@
     questions | Ada went to the mill. Where is Ada? mill
     translate | en: A dog runs. …
 
-Of every task as many examples, in turn: the largest would have the model to itself otherwise.
+Of no task more than so many examples: the largest would have the model to itself otherwise. Nor is a small one
+repeated: it would be known by heart before the others are learnt.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,27 +21,24 @@ SINGLE: Mapping[str, Callable[[], Exercise]] = {
     "keywords": lambda: keywords("auto"),
     "translate": lambda: translation("auto"),
 }
-EACH = {"train": 6000, "validation": 100, "test": 400}  # examples of a task; of fewer, those again
+EACH = {"train": 6000, "validation": 100, "test": 400}  # examples of a task at most
 
 
 def prefixed(task: str, exercise: Exercise) -> Exercise:
     """The same with the name of the task before every prompt, as many as EACH says, the answers' level left out."""
-    parts: dict[str, list[Example]] = {}
-    for part, most in EACH.items():
-        ready = [Example(f"{task} | {one.prompt}", one.answer) for one in getattr(exercise, part)[:most]]
-        parts[part] = (ready * -(-most // len(ready)))[:most] if part == "train" else ready
+    parts = {part: [Example(f"{task} | {one.prompt}", one.answer) for one in getattr(exercise, part)[:most]]
+             for part, most in EACH.items()}  # fmt: skip
     return exercise_of(task, parts, source=exercise.source, score=exercise.score)
 
 
 def mixture() -> Exercise:
-    """All tasks, an example of each in turn.
+    """All tasks, one behind the other: batches are drawn from all of them.
 
     Raises:
         DataError: the source of one is out of reach.
     """
     tasks = tuple(prefixed(task, load()) for task, load in SINGLE.items())
-    in_turn = {part: zip(*(getattr(task, part) for task in tasks)) for part in EACH}
-    parts = {part: [one for each in rows for one in each] for part, rows in in_turn.items()}
+    parts = {part: [one for task in tasks for one in getattr(task, part)] for part in EACH}
     sources = "; ".join(f"{task.name}: {task.source}" for task in tasks)
     return exercise_of("several", parts, source=sources, score="exact", tasks=tasks)
 

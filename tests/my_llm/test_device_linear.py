@@ -45,7 +45,7 @@ def test_products_of_bf16_have_few_different_sizes(monkeypatch: pytest.MonkeyPat
     _, weight, bias = parts((1,), torch.bfloat16)
     for rows in range(1, 1025):
         linear(torch.zeros(rows, 7, dtype=torch.bfloat16), weight, bias)
-    assert len(sizes) == 16 + 6 and max(sizes) == 1024  # 16 … 256, then 384 … 1024
+    assert len(sizes) == 1 + 16 + 6 and max(sizes) == 1024  # 1, then 16 … 256, then 384 … 1024
     sizes.clear()
     linear(torch.zeros(5, 7), weight.float(), bias.float())
     assert sizes == {5}

@@ -1,6 +1,7 @@
 """News, translation and several tasks as prompts and answers: the examples, the rivals, and the commands."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -89,13 +90,12 @@ def test_translation_is_two_lines_and_the_parts_are_those_of_the_corpus():
     assert len(exercise.train) == len(pairs.train) and exercise.score == "bleu" and exercise.name == pairs.name
 
 
-def test_a_mixture_has_as_much_of_every_task_in_turn():
+def test_a_mixture_has_some_of_every_task_with_its_name():
     mixed = several.load("auto")
     assert [task.name for task in mixed.tasks] == ["questions", "summaries", "keywords", "translate"]
     names = [one.prompt.split(" | ")[0] for one in mixed.train]
-    assert names == ["questions", "summaries", "keywords", "translate"] * 40
+    assert Counter(names) == {"questions": 30, "summaries": 24, "keywords": 24, "translate": 40}
     assert {len(task.test) for task in mixed.tasks} == {4} and len(mixed.validation) == 12
-    assert len({one.prompt for one in mixed.tasks[0].train}) == 30  # ten of them twice
     test = {one.prompt for one in mixed.test}
     assert not test & {one.prompt for one in mixed.train}
 
