@@ -119,16 +119,19 @@ def training_steps(rounds: int) -> list[Row]:
     ]
 
 
-def take_turns(candidates: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 5) -> dict[str, list[float]]:
+def take_turns(
+    candidates: Mapping[Any, Callable[[], object]], rounds: int, warm_up: int = 5, rest: float = 0.0
+) -> dict[Any, list[float]]:
     """Seconds of every turn of every candidate.
 
-    `warm_up` turns before the first counted one; every turn begins with another candidate.
+    `warm_up` turns before the first counted one; every turn begins with another candidate. `rest`: seconds before each,
+    until the threads of another process have gone to sleep.
     """
-    times: dict[str, list[float]] = {name: [] for name in candidates}
-    names = list(candidates)
+    times, names = {name: [] for name in candidates}, [*candidates]
     for turn in range(-warm_up, rounds):
         first = turn % len(names)
         for name in names[first:] + names[:first]:
+            time.sleep(rest)
             started = time.perf_counter()
             candidates[name]()
             if turn >= 0:

@@ -1,4 +1,8 @@
-"""The speed of stage 5: the race to nanoGPT's mark, a training step and writing beside transformers' GPT-2."""
+"""The speed of stage 5: the race to nanoGPT's mark, a training step and writing beside transformers' GPT-2.
+
+The others run twice: on torch's default matrix path, as their users have it, and on the one that device.py has chosen
+for us. Where it chooses nothing else (Intel, ARM) the two are the same.
+"""
 
 import json
 import os
@@ -16,6 +20,7 @@ import torch
 from torch import nn
 
 from lab.bench import ROOT, Row, finish, take_turns
+from lab.elsewhere import elsewhere
 from my_llm.compiling import compile_parts
 from my_llm.data.catalog import load_text
 from my_llm.device import set_threads
@@ -31,22 +36,23 @@ SHAPES = {  # layers, heads, width, context, windows a step
     "nanoGPT's for a GPU, batch 16": (6, 6, 384, 256, 16),
 }
 VOCABULARY = 65
+SPEEDS = {"speed": "×", "speed_to_default": "×"}  # beside the peer on our matrix path, and on torch's default one
 
 
 def bench(rounds: int) -> None:
     """Measure, print and record results/bench/stage5_race.json, stage5_training.json and stage5_decoding.json."""
     set_threads(os.cpu_count() or 1)
     started = time.perf_counter()
-    columns = {"steps": "", "training_seconds": "s", "loss": "nats", "speed": "×"}
+    columns = {"steps": "", "training_seconds": "s", "loss": "nats", **SPEEDS}
     title, corpus = f"To {MARK} nats a character on Tiny Shakespeare", load_text("tiny_shakespeare")
     finish("stage5_race", title, race(), columns, COMMAND, started, corpus.name, corpus.sha256)
     started = time.perf_counter()
-    columns = {"tokens_per_second": "1/s", "speed": "×", "loss": "nats"}
+    columns = {"tokens_per_second": "1/s", **SPEEDS, "loss": "nats"}
     finish("stage5_training", "A training step of a GPT", training(max(rounds // 2, 6)), columns, COMMAND, started)
     from lab.bench_stage5_decoding import LENGTH, PROMPT, decoding
 
     started = time.perf_counter()
-    columns = {"tokens_per_second": "1/s", "speed": "×", "share_of_bandwidth": "%"}
+    columns = {"tokens_per_second": "1/s", **SPEEDS, "share_of_bandwidth": "%"}
     title = f"GPT-2, 124M random weights: {LENGTH} tokens after a prompt of {PROMPT}"
     finish("stage5_decoding", title, decoding(max(rounds // 10, 3)), columns, COMMAND, started)
 
@@ -58,21 +64,31 @@ def race() -> list[Row]:
     """nanoGPT's recipe, and ours with five seeds, some before and some after it; seconds of training alone."""
     before, after = range(SEEDS // 2), range(SEEDS // 2, SEEDS)
     runs = [trained("speedrun", seed) for seed in before]
-    theirs = trained("nanogpt", 0)
+    peers = [trained("nanogpt", 0, path) for path in ("auto", "default")]
     runs += [trained("speedrun", seed) for seed in after]
-    rows: list[Row] = [{"case": "presets/nanogpt.toml", **theirs, "speed": 1.0}]
-    for seed, ours in enumerate(runs):
-        speed = round(theirs["training_seconds"] / ours["training_seconds"], 1)
-        rows.append({"case": f"presets/speedrun.toml, seed {seed}", **ours, "speed": speed})
-    return rows
+    names = ["presets/nanogpt.toml", "presets/nanogpt.toml, torch's default path"]
+    names += [f"presets/speedrun.toml, seed {seed}" for seed in range(SEEDS)]
+    return [
+        {
+            "case": name,
+            **run,
+            **speeds(run["training_seconds"], *(peer["training_seconds"] for peer in peers), digits=1),
+        }
+        for name, run in zip(names, [*peers, *runs], strict=True)
+    ]
 
 
-def trained(preset: str, seed: int) -> Row:
-    """What a run of train.py in a home of its own says of itself."""
+def speeds(seconds: float, same_path: float, default: float, digits: int = 2) -> Row:
+    """How many times as fast as the peer, on our matrix path and on torch's default one."""
+    return {"speed": round(same_path / seconds, digits), "speed_to_default": round(default / seconds, digits)}
+
+
+def trained(preset: str, seed: int, path: str = "auto") -> Row:
+    """What a run of train.py in a home of its own, on this matrix path, says of itself."""
     with tempfile.TemporaryDirectory(prefix="my_llm_race_") as home:
         script = ROOT / "stage5_gpt" / "train.py"
         flags = ["--config", str(script.parent / "presets" / f"{preset}.toml"), "--seed", str(seed)]
-        environment = {**os.environ, "MY_LLM_HOME": home}
+        environment = {**os.environ, "MY_LLM_HOME": home, "MY_LLM_MATRIX_PATH": path}
         subprocess.run([sys.executable, str(script), *flags], check=True, env=environment, capture_output=True)
         (folder,) = (Path(home) / "runs" / "stage5_gpt").iterdir()
         steps = [line for line in read_metrics(folder) if "tokens_per_second" in line]
@@ -92,21 +108,25 @@ def training(rounds: int) -> list[Row]:
         torch.manual_seed(0)
         text = torch.randint(VOCABULARY, (100_000,)).cumsum(0).remainder(VOCABULARY)  # something to learn: differences
         batches = partial(windows, text, batch, context)
-        steps = {"transformers, fp32": theirs(GPTConfig(vocab_size=VOCABULARY, **shape), batches)}
+        config = GPTConfig(vocab_size=VOCABULARY, **shape)
+        steps = {
+            "transformers, fp32": theirs(config, batches),
+            "transformers, fp32, torch's default path": elsewhere(theirs, config, batches),
+        }
         ways: tuple[Literal["fp32", "bf16"], ...] = ("fp32", "bf16")
         for form in ways:
-            steps[f"ours, {form}"] = ours(GPT(GPTConfig(vocab_size=VOCABULARY, **shape)), batches, form)
-        compiled = GPT(GPTConfig(vocab_size=VOCABULARY, **shape))
+            steps[f"ours, {form}"] = ours(GPT(config), batches, form)
+        compiled = GPT(config)
         compile_parts([compiled.blocks], torch.device("cpu"))
         steps["ours, bf16, --compile"] = ours(compiled, batches, "bf16")
         losses: dict[str, list[float]] = {case: [] for case in steps}
         turns = {case: lambda step=step, seen=losses[case]: seen.append(step()) for case, step in steps.items()}
-        taken = take_turns(turns, max(6, rounds if width < 256 else rounds // 5))
+        taken = take_turns(turns, max(6, rounds if width < 256 else rounds // 5), rest=0.02)
         seconds = {case: statistics.median(times) for case, times in taken.items()}
-        base = seconds["transformers, fp32"]
+        same, default, *_ = seconds.values()
         rows += [
             {"case": f"{name}: {case}", "tokens_per_second": round(batch * context / second),
-             "speed": round(base / second, 2), "loss": round(losses[case][-1], 3)}
+             **speeds(second, same, default), "loss": round(losses[case][-1], 3)}
             for case, second in seconds.items()
         ]  # fmt: skip
     return rows

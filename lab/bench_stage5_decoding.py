@@ -12,7 +12,8 @@ from typing import Any, Literal
 import torch
 
 from lab.bench import Row, take_turns
-from lab.bench_stage5 import peer
+from lab.bench_stage5 import peer, speeds
+from lab.elsewhere import elsewhere
 from my_llm.decoding import generate
 from my_llm.device import autocast, set_threads
 from my_llm.machine import measure_bandwidth
@@ -33,21 +34,25 @@ def decoding(rounds: int, size: str = "gpt2") -> list[Row]:
     prompts = torch.randint(config.vocab_size, (BATCH, PROMPT))
     forms: tuple[Form, ...] = ("fp32", "bf16")
     for form in forms:
-        writers = {"transformers": theirs(config, form), "ours": ours(config, form)}
-        turns: dict[str, Callable[[], object]] = {
-            f"{name}, {batch} at once": lambda write=write, batch=batch: write(prompts[:batch])
+        writers = {
+            "transformers": theirs(config, form),
+            "transformers, torch's default path": elsewhere(theirs, config, form),
+            "ours": ours(config, form),
+        }
+        turns: dict[tuple[str, int], Callable[[], object]] = {
+            (name, batch): lambda write=write, batch=batch: write(prompts[:batch])
             for batch in (1, BATCH)
             for name, write in writers.items()
         }
         bandwidths: list[float] = []
-        taken = take_turns({**turns, "read": lambda seen=bandwidths: seen.append(measure_bandwidth())}, rounds, 1)
+        taken = take_turns({**turns, ("read", 0): lambda seen=bandwidths: seen.append(measure_bandwidth())}, rounds, 1)
         seconds = {name: statistics.median(taken[name]) for name in turns}
         weights = sum(weight.numel() for weight in GPT(config).parameters()) * BYTES[form]
-        for name, second in seconds.items():
-            batch = int(name.split(", ")[1].split(" ")[0])
+        for (name, batch), second in seconds.items():
+            same, default = (seconds[peer, batch] for peer in ("transformers", "transformers, torch's default path"))
             rows.append({
-                "case": f"{form}: {name}", "tokens_per_second": round(batch * LENGTH / second, 1),
-                "speed": round(seconds[f"transformers, {batch} at once"] / second, 2),
+                "case": f"{form}: {name}, {batch} at once", "tokens_per_second": round(batch * LENGTH / second, 1),
+                **speeds(second, same, default),
                 "share_of_bandwidth": round(1e-7 * weights * LENGTH / second / statistics.median(bandwidths)),
             })  # fmt: skip
     return rows

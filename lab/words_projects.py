@@ -2,6 +2,7 @@
 
 PROJECTS: dict[str, str] = {
     "tokens_per_second": "每秒词元数",
+    "speed_to_default": "相对默认路径",
     "share_of_bandwidth": "占读取带宽",
     "compiles": "是 Python",
     "names_known": "名字都有来处",

@@ -113,6 +113,17 @@ def right_factor(b: "torch.Tensor", rows: int) -> "Callable[[torch.Tensor], torc
     return lambda a: a @ b
 
 
+def sorts_matrices(precision: Literal["fp32", "bf16"], device: "torch.device") -> bool:
+    """Whether oneDNN's own order of a matrix is read faster here; `packing.py` makes it."""
+    import torch
+
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    if precision == "bf16":
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return platform.machine().lower() in ("x86_64", "amd64")
+
+
 def filled(rows: "torch.Tensor") -> "torch.Tensor":
     """The rows (N, D), and in bf16 on a CPU rows of zeros after them, up to a number that will come again.
 

@@ -81,7 +81,7 @@ def step_of(model: GPT) -> Step:
             if read.shape[1] > model.config.context:
                 read = read[:, -max(model.config.context // 2, 1) :]
             tokens, cache = read, model.new_cache(len(read))
-        logits, cache = model(tokens, cache)
+        logits, cache = model(tokens, cache, last=True)
         return logits[:, -1], (read, cache)
 
     return step

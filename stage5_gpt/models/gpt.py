@@ -137,14 +137,20 @@ class GPT(nn.Module):
             self.head.weight = self.embedding.weight
 
     def forward(
-        self, tokens: Int[Tensor, "B T"], cache: Cache | None = None, *, targets: Int[Tensor, "B T"] | None = None
-    ) -> tuple[Float[Tensor, "B T V"] | Float[Tensor, ""], Cache | None]:
+        self,
+        tokens: Int[Tensor, "B T"],
+        cache: Cache | None = None,
+        *,
+        targets: Int[Tensor, "B T"] | None = None,
+        last: bool = False,
+    ) -> tuple[Float[Tensor, "B S V"] | Float[Tensor, ""], Cache | None]:
         """Read tokens.
 
         Args:
             tokens: The newest ones.
             cache: Of those before them, from `new_cache`; it is written to.
             targets: What follows each token; NOT_ASKED where nobody asks.
+            last: Logits for what follows the last token alone, (B, 1, V).
 
         Returns:
             Logits for what follows each token, or with targets the cross-entropy summed over them, for which nobody has
@@ -165,7 +171,7 @@ class GPT(nn.Module):
         x = self.norm(self.blocks(x, self.positions, rooms, start, self.checkpointing and self.training))
         grown = None if cache is None else cache.grown(tokens)
         if targets is None:
-            return self.head(x), grown
+            return self.head(x[:, -1:] if last else x), grown
         x, targets = x.flatten(0, 1), targets.flatten()
         if (targets == NOT_ASKED).any():
             x, targets = x[targets != NOT_ASKED], targets[targets != NOT_ASKED]
@@ -176,5 +182,5 @@ class GPT(nn.Module):
         """Room for the keys and values of a whole context, for so many texts."""
         c, weight = self.config, self.embedding.weight
         size = batch, c.groups or c.heads, c.context, c.model // c.heads
-        layers = tuple(KeysValues(weight.new_zeros(size), weight.new_zeros(size)) for _ in range(c.layers))
+        layers = tuple(KeysValues(weight.new_empty(size), weight.new_empty(size)) for _ in range(c.layers))
         return Cache(layers, 0, torch.zeros(batch, self.runs.memory, dtype=torch.long, device=weight.device))

@@ -1,15 +1,17 @@
 """Benchmarks count what happened: every candidate takes its turns, and outcomes come from pytest's own record."""
 
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 
 from lab import bench_stage2, bench_stage4, bench_stage4_attention
 from lab.bench import BenchConfig, bench, outcomes, take_turns
+from lab.elsewhere import elsewhere
 from my_llm.errors import UserError
 
 TRIALS = """
@@ -26,6 +28,18 @@ def test_each_is_a_trial(number):
 def test_not_run():
     pass
 """
+
+
+def adder(first: int) -> Callable[[int], tuple[int, str]]:
+    """What a process elsewhere makes: it counts, and says on which path."""
+    return lambda second: (first + second, os.environ["MY_LLM_MATRIX_PATH"])
+
+
+def test_a_candidate_elsewhere_takes_its_turns_on_torchs_default_path(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MY_LLM_MATRIX_PATH", "auto")
+    turn = elsewhere(adder, 40)
+    assert [turn(2), turn(3)] == [(42, "default"), (43, "default")]
+    assert os.environ["MY_LLM_MATRIX_PATH"] == "auto"
 
 
 def test_trials_are_counted_from_what_pytest_saw(tmp_path: Path):

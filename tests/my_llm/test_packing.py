@@ -1,10 +1,11 @@
-"""A settled model says what autocast says, row by row or many at once, and a fp32 model is left alone."""
+"""A settled model says what autocast says, row by row or many at once; in fp32 it says what it said before."""
 
 import pytest
 import torch
 from torch import nn
 
-from my_llm.device import autocast
+from my_llm import packing
+from my_llm.device import autocast, sorts_matrices
 from my_llm.packing import settle
 
 CPU = torch.device("cpu")
@@ -35,9 +36,21 @@ def test_its_matrices_are_rounded_and_its_vectors_are_not():
     assert {weight.dtype for weight in model.parameters() if weight.ndim == 1} == {torch.float32}
 
 
-def test_in_fp32_nothing_changes():
+def test_in_fp32_small_matrices_are_left_alone():
     model, tokens = a_model(), torch.arange(9)
     before = model(tokens)
     settle(model, "fp32")
     assert torch.equal(model(tokens), before)
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.skipif(not sorts_matrices("fp32", CPU), reason="oneDNN's order is no gain on this machine")
+@pytest.mark.parametrize("shape", [(1, 1), (1,), (1, 5), (2, 17)])
+def test_in_fp32_large_matrices_are_sorted_and_say_the_same(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(packing, "LARGE", 24 * 40)
+    model, tokens = a_model(), torch.randint(9, shape)
+    with torch.inference_mode():
+        before = model(tokens)
+        settle(model, "fp32")
+        assert ["forward" in vars(part) for part in model] == [False, True, False, False]
+        torch.testing.assert_close(model(tokens), before)

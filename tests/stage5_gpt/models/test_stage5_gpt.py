@@ -60,6 +60,15 @@ def test_shapes(options: dict[str, Any]):
     assert {part.shape for pair in cache.layers for part in pair} == {(B, options.get("groups", H), 11, D // H)}
 
 
+@every_variant
+def test_the_last_logits_alone_are_those_of_all(options: dict[str, Any]):
+    model = random_model(**options)
+    for cache in (None, model.new_cache(B)):
+        last, _ = model(some_tokens(), cache, last=True)
+        assert last.shape == (B, 1, V)
+        torch.testing.assert_close(last, model(some_tokens())[0][:, -1:])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
