@@ -35,6 +35,14 @@ PROJECTS: dict[str, str] = {
     "rouge_l": "ROUGE-L",
 }
 
+SIZES = {
+    "nanoGPT's for a CPU": "nanoGPT 的 CPU 尺寸",
+    "nanoGPT's for a GPU, batch 16": "nanoGPT 的 GPU 尺寸，批大小 16",
+}
+PEERS = {"transformers, fp32": "transformers，fp32",
+         "transformers, fp32, torch's default path": "transformers，fp32，torch 默认路径"}  # fmt: skip
+WRITERS = {"transformers": "transformers", "transformers, torch's default path": "transformers，torch 默认路径"}
+WAYS = ("fp32", "bf16", "bf16, --compile")
 CASES: dict[str, str] = {  # in the cells; values.py takes them in
     "shakespeare, GPT": "shakespeare，GPT",
     "shakespeare, n-grams": "shakespeare，n 元模型",
@@ -63,4 +71,16 @@ CASES: dict[str, str] = {  # in the cells; values.py takes them in
     "a model for each": "各用一个模型",
     "one model, as long in all": "一个模型，总时间相同",
     "one model, a quarter of that": "一个模型，四分之一的时间",
+    "presets/nanogpt.toml, torch's default path": "presets/nanogpt.toml，torch 默认路径",
+    **{
+        f"{english}: {who}": f"{chinese}：{name}"
+        for english, chinese in SIZES.items()
+        for who, name in {**PEERS, **{f"ours, {way}": f"我们的，{way}" for way in WAYS}}.items()
+    },
+    **{
+        f"{form}: {who}, {batch} at once": f"{form}：{name}，同时 {batch} 篇"
+        for form in ("fp32", "bf16")
+        for batch in (1, 8)
+        for who, name in {**WRITERS, "ours": "我们的"}.items()
+    },
 }

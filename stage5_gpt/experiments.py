@@ -25,6 +25,7 @@ STUDIES: dict[str, str] = {
     "tokenizers": "rivals",
     "decoding": "decoding",
     "encoder": "encoder",
+    "sorting": "sorting",
     "coding": "coding",
     "verses": "verses",
     "novels": "novels",

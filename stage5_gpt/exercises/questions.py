@@ -20,7 +20,7 @@ PEOPLE = ("Ada", "Ben", "Cleo", "Dan", "Eve", "Finn")
 PLACES = ("barn", "mill", "inn", "well", "shed", "farm")
 THINGS = ("key", "lamp", "coin", "rope")
 LEVELS = (1, 2, 3)
-SIZES = {"train": 10_000, "validation": 500, "test": 500}
+SIZES = {"train": 30_000, "validation": 500, "test": 500}
 EVENTS = 3, 6  # fewest and most things that happen after everybody has come
 
 
@@ -106,7 +106,7 @@ def examples(count: int, seed: int, seen: set[str], levels: tuple[int, ...] = LE
 
 @lru_cache(maxsize=1)
 def questions() -> Exercise:
-    """10,000 stories to learn from, 500 to choose by, 500 to be judged by."""
+    """30,000 stories to learn from, 500 to choose by, 500 to be judged by."""
     seen: set[str] = set()
     parts = {part: (*examples(size, seed, seen),) for seed, (part, size) in enumerate(SIZES.items())}
     told = "\n".join(example.prompt + example.answer for part in parts.values() for example in part)

@@ -26,6 +26,9 @@ from stage5_gpt.studies import StudyConfig
 
 Row = dict[str, Any]
 SHAPE: dict[str, Any] = {"layers": 2, "heads": 4, "model": 64, "context": 128, "positions": "rotary"}
+QUICK: dict[str, Any] = {  # parts of presets/speedrun.toml with which a short training gets further, under Muon
+    "bias": False, "norm": "rms_plain", "activation": "relu2", "query_key_norm": True, "quiet": True,
+}  # fmt: skip
 TOKENS = 1024  # of a step
 RATE, WARM_UP = 0.008, 0.1  # AdamW's for a width of 64, and the share of the steps in which it climbs
 BETAS = (0.9, 0.99)

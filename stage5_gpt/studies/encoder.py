@@ -93,6 +93,11 @@ def load_news(name: str) -> News:
     return News(corpus, tokenizer, torch.tensor(tokenizer.encode("\n".join(texts)[: 10 * LEARNT_FROM])))
 
 
+def some(news: News, count: int) -> list[Example]:
+    """About so many texts to learn from, of each class its share."""
+    return hold_out(list(news.corpus.train), min(count / len(news.corpus.train), 0.9), "share")[1]
+
+
 def texts_of(news: News, examples: Sequence[Example]) -> tuple[list[Tensor], Tensor]:
     """The first tokens of each text, and the labels."""
     encoded = [torch.tensor(news.tokenizer.encode(example.text[:400])[:LENGTH]) for example in examples]
@@ -113,8 +118,10 @@ def read(kind: str, news: News, config: StudyConfig, seed: int, seconds: float) 
     return classifier_from(gpt, classes, 0.0) if kind == "GPT" else model, steps
 
 
-def tuned(model: nn.Module, encoded: Sequence[Tensor], labels: Tensor, config: StudyConfig, seed: int) -> None:
-    """Learn from labelled texts for TUNING seconds."""
+def tuned(
+    model: nn.Module, encoded: Sequence[Tensor], labels: Tensor, config: StudyConfig, seed: int, seconds: float = TUNING
+) -> None:
+    """Learn from labelled texts for so many seconds."""
     generator = torch.Generator().manual_seed(seed)
 
     def batch(index: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -124,7 +131,7 @@ def tuned(model: nn.Module, encoded: Sequence[Tensor], labels: Tensor, config: S
     def loss_fn(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> Loss:
         return Loss(cross_entropy(model(*batch[:2]), batch[2], label_smoothing=0.1, reduction="sum"), BATCH)
 
-    fit(model, batch, loss_fn, steps_of(config, MOST), optimizer=adamw(model, TUNING_RATE), within=TUNING)
+    fit(model, batch, loss_fn, steps_of(config, MOST), optimizer=adamw(model, TUNING_RATE), within=seconds)
 
 
 @torch.inference_mode()
@@ -149,8 +156,7 @@ def encoder(config: StudyConfig) -> None:
                 steps[case] = start[1]
                 for count in LABELS:
                     start[0].load_state_dict(weights)
-                    few = hold_out(list(news.corpus.train), min(count / len(news.corpus.train), 0.9), "share")[1]
-                    tuned(start[0], *texts_of(news, few), config, seed)
+                    tuned(start[0], *texts_of(news, some(news, count)), config, seed)
                     scored.setdefault(case, {}).setdefault(f"accuracy_{count}", []).append(accuracy(start[0], *test))
                 print(case, scored[case], flush=True)
     for case, columns in scored.items():

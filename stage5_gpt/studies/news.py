@@ -4,7 +4,6 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 
@@ -27,13 +26,10 @@ from stage5_gpt.exercises.several import mixture
 from stage5_gpt.language import next_token_loss
 from stage5_gpt.models import GPT, GPTConfig
 from stage5_gpt.studies import StudyConfig, steps_of
-from stage5_gpt.studies.common import Learnt, Row, fit, publish
+from stage5_gpt.studies.common import QUICK, Learnt, Row, fit, publish
 from stage5_gpt.studies.recipes import muon
 
-SHAPE: dict[str, Any] = {  # with what makes a short training quick
-    "layers": 2, "heads": 4, "model": 128, "context": 256, "positions": "rotary", "bias": False, "norm": "rms_plain",
-    "activation": "relu2", "query_key_norm": True, "quiet": True,
-}  # fmt: skip
+SHAPE = {**QUICK, "layers": 2, "heads": 4, "model": 128, "context": 256, "positions": "rotary"}
 NARROW = 64  # wide is the model of the second study: it takes more steps in its seconds
 READING, TUNING, EACH = 150.0, 40.0, 30.0  # seconds of processor time
 STEPS = 1_000_000  # the seconds end first

@@ -13,12 +13,12 @@ from my_llm.language.batches import tokenizer_for
 from my_llm.studies import study_of
 from stage5_gpt import experiments
 from stage5_gpt.models import GPT
-from stage5_gpt.studies import StudyConfig, common, decoding, encoder, leak, recipes, rivals, shapes
+from stage5_gpt.studies import StudyConfig, common, decoding, encoder, leak, recipes, rivals, shapes, sorting
 
 SAID = "to be, or not to be, that is the question: whether it is nobler\n" * 400
 OURS = (
     "leak", "size", "depth", "heads", "context", "rivals", "optimizers", "batch", "ngrams", "tokenizers", "decoding",
-    "encoder",
+    "encoder", "sorting",
 )  # fmt: skip
 EMPTY = {"optimizers": "steps_to", "batch": "tokens_to"}  # two steps reach no target
 
@@ -56,6 +56,7 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         decoding: {"LENGTH": 20, "TEXTS": 3, "DRAWS": 2, "MODEL": {"ngrams": 2}},
         rivals: {"RATES": (0.01, 0.02), "KINDS": ("char", "gpt2")},
         encoder: {"LABELS": (4, 10)},
+        sorting: {"LABELS": (4, 10), "LENGTH": 16, "SHAPE": {**sorting.SHAPE, "model": 16}},
     }  # fmt: skip
     for module, constants in small.items():
         for name, value in constants.items():
