@@ -204,7 +204,8 @@ axes[1].set(ylim=(0, None), title="probability of what follows, mean", ylabel="%
 axes[2].axis("off")
 axes[2].set_title("likeliest next token, if the head read here")
 heads, *cells = [[spelled(tokenizer, n) for n in row] for row in (tokenizer.encode(LINE)[-8:], *lens.tolist())]
-axes[2].table(cells, rowLabels=places, colLabels=heads, loc="center", cellLoc="center").scale(1, 1.3)
+likeliest = axes[2].table(cells, rowLabels=places, colLabels=heads, bbox=(0, 0, 1, 1), cellLoc="center")
+likeliest.auto_set_font_size(False)
 plt.show()
 
 # %% [markdown]

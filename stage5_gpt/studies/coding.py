@@ -1,5 +1,6 @@
 """The code assistant, held against the library, against chance and against n-grams; and what it wrote."""
 
+import dataclasses
 import time
 
 from my_llm.data.catalog import load_text
@@ -28,6 +29,7 @@ def shown(writer: Writer, seed: int) -> list[Row]:
 
 def coding(config: StudyConfig) -> None:
     """How often is what it writes Python, uses names that exist, keeps to style, does what it should?"""
+    config = dataclasses.replace(config, seeds=1)
     started, corpus = time.perf_counter(), load_text("python_library")
     writer = opened(config, trained(config, "code"))
     rows = rows_of(writer, corpus, functions=FUNCTIONS, candidates=CANDIDATES, length=LENGTH, seed=config.seed)

@@ -175,10 +175,16 @@ def bits_per_byte(model: nn.Module, text: Text) -> float:
 
 
 def dots(chart: Any, rows: Sequence[Row], key: str, color: str) -> None:
-    """One point for each row with its spread; nothing but a word where the row has no value."""
+    """One point for each row with its spread; where it has none, a dash, or for a target that it was not reached."""
     for place, row in enumerate(rows):
         if row.get(key) is None:
-            chart.annotate("not reached", (0.02, place), xycoords=("axes fraction", "data"), fontsize=8, va="center")
+            chart.annotate(
+                "not reached" if key.endswith("_to") else "–",
+                (0.02, place),
+                xycoords=("axes fraction", "data"),
+                fontsize=8,
+                va="center",
+            )
             continue
         chart.errorbar(row[key], place, xerr=row.get(f"{key}_sd") or None, fmt="o", color=color, capsize=3)
         place_of_text = {"textcoords": "offset points", "fontsize": 8, "ha": "center", "color": INK}
