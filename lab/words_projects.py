@@ -26,6 +26,7 @@ PROJECTS: dict[str, str] = {
     "question_place": "问句：答的是地点",
     "sentence_right": "半句：补对",
     "sentence_place": "半句：补的是地点",
+    **{f"accuracy_{count}": f"{count:,} 个标签的正确率" for count in (100, 1000)},
     "questions": "读题",
     "summaries": "标题",
     "keywords": "关键词",
@@ -71,6 +72,14 @@ CASES: dict[str, str] = {  # in the cells; values.py takes them in
     "a model for each": "各用一个模型",
     "one model, as long in all": "一个模型，总时间相同",
     "one model, a quarter of that": "一个模型，四分之一的时间",
+    "topics: naive Bayes": "主题：朴素贝叶斯",
+    "topics: from zero": "主题：从零开始",
+    "topics: read first": "主题：先阅读",
+    "topics: read first, the head alone tuned": "主题：先阅读，只调输出层",
+    "sentiment: naive Bayes": "情感：朴素贝叶斯",
+    "sentiment: from zero": "情感：从零开始",
+    "sentiment: read first": "情感：先阅读",
+    "sentiment: read first, the head alone tuned": "情感：先阅读，只调输出层",
     "presets/nanogpt.toml, torch's default path": "presets/nanogpt.toml，torch 默认路径",
     **{
         f"{english}: {who}": f"{chinese}：{name}"
