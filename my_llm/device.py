@@ -117,11 +117,9 @@ def sorts_matrices(precision: Literal["fp32", "bf16"], device: "torch.device") -
     """Whether oneDNN's own order of a matrix is read faster here; `packing.py` makes it."""
     import torch
 
-    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
-        return False
-    if precision == "bf16":
-        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return platform.machine().lower() in ("x86_64", "amd64")
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available() or not torch.backends.mkl.is_available():
+        return False  # without MKL it is no x86
+    return precision == "fp32" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def filled(rows: "torch.Tensor") -> "torch.Tensor":

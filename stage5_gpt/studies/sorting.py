@@ -67,8 +67,8 @@ def sorting(config: StudyConfig) -> None:
     """Is a GPT that has read the texts better at their topics, or their sentiment, than one that begins at zero?"""
     check(config)
     started, rows = time.perf_counter(), list[Row]()
-    for task, corpus in TASKS.items():
-        news = encoder.load_news(corpus)
+    texts = {task: encoder.load_news(corpus) for task, corpus in TASKS.items()}
+    for task, news in texts.items():
         test, classes = texts_of(news, news.corpus.test[:TESTED]), len(news.corpus.labels)
         rows.append({"case": f"{task}: naive Bayes", **counted(news)})
         scored: dict[str, dict[str, list[float]]] = {way: {} for way in WAYS}
@@ -89,7 +89,7 @@ def sorting(config: StudyConfig) -> None:
             rows.append(row)
     keys = [f"accuracy_{count}" for count in LABELS]
     publish(
-        config, "sorting", news.corpus, rows, draw=keys, started=started,
+        config, "sorting", texts["sentiment"].corpus, rows, draw=keys, started=started,
         columns={**{f"{key}{end}": "%" for key in keys for end in ("", "_sd")}, "reading": "s", "tuning": "s"},
         title="Topics of AG News (4), sentiment of movie reviews (2): accuracy by the number of labels",
         seen=lambda: "; ".join(f"{row['case']}: {row[keys[0]]} and {row[keys[1]]} %" for row in rows),
