@@ -189,3 +189,18 @@ def test_a_flag_that_does_not_exist_is_caught(tmp_path: Path):
     (step,) = plan("```bash\npython scripts/download_data.py --list --colour\n```\n", ".")
     assert isinstance(step, Call)
     assert execute(step, tmp_path).returncode != 0
+
+
+# --- the guides: what they say is in the READMEs, which are run -------------------------------------------------------
+
+GUIDES = [ROOT / f"docs/en/{name}.md" for name in ("tracks", "data", "safety")]
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
+def test_the_commands_of_the_guides_name_what_is_there(page: Path):
+    assert [step for step in plan(page.read_text("utf-8"), ".") if isinstance(step, str)] == []
+
+
+def test_the_tracks_use_commands_of_the_readmes_only():
+    known = {line for readme in READMES for line in command_lines(readme.read_text("utf-8"))}
+    assert not set(command_lines(GUIDES[0].read_text("utf-8"))) - known
