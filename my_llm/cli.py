@@ -202,6 +202,8 @@ def _flags_from_file(path: Path | None, names: list[str]) -> list[str]:
     for name, value in values.items():
         if name not in names:
             _refuse(f"unknown key in {path}", name, names)
+        if name == "preset" and value:  # it would be remembered and not read
+            raise ConfigError(f"{path} cannot name a preset", got=value, next_step=f"--preset {value}, and flags")
         if isinstance(value, bool):
             flags.append(f"--{name}" if value else f"--no_{name}")
         else:
@@ -242,12 +244,17 @@ def settings_of(config: TrainingConfig) -> str:
     return "".join(line for line in lines if line.split(" = ")[0] not in NOT_PART_OF_A_RUN)
 
 
+def typed_flags() -> set[str]:
+    """The fields whose flags stand on the command line."""
+    words = (word.split("=")[0].lstrip("-").replace("-", "_") for word in sys.argv[1:] if word.startswith("--"))
+    return {word.removeprefix("no_") for word in words}
+
+
 def resumed_config(folder: Path, config: Training) -> Training:
     """The run's own configuration; a flag given beside --resume must not contradict it."""
     saved = dataclasses.replace(parse(type(config), ["--config", str(folder / "config.toml")]), config=None)
     default = type(config)()
-    words = (word.split("=")[0].lstrip("-").replace("-", "_") for word in sys.argv[1:] if word.startswith("--"))
-    typed = {word.removeprefix("no_") for word in words}
+    typed = typed_flags()
     for name, value in vars(config).items():
         same = {getattr(saved, name), *(() if name in typed else (getattr(default, name),))}
         if name not in MAY_CHANGE_ON_RESUME and value not in same:

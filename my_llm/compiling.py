@@ -25,15 +25,14 @@ def compile_parts(parts: Iterable[nn.Module], device: torch.device) -> None:
     Raises:
         ConfigError: there is no C++ compiler (on a CPU).
     """
-    from torch._inductor.cpp_builder import get_cpp_compiler
-    from torch._inductor.exc import InvalidCxxCompiler
-
     if device.type == "cpu":
-        try:
-            get_cpp_compiler()
-        except (InvalidCxxCompiler, OSError) as error:
+        try:  # something small: a compiler may be there, and Python's headers not
+            torch.compile(torch.neg, dynamic=False)(torch.zeros(64))
+        except Exception as error:  # whatever it provokes
             raise ConfigError(
-                "--compile needs a C++ compiler", got=type(error).__name__, next_step="install g++, or leave it out"
+                "--compile needs a C++ compiler and Python's headers",
+                got=str(error).strip().splitlines()[0][:80],
+                next_step="install g++ and python3-dev, or leave it out",
             ) from None
     for part in parts:
         part.compile(dynamic=False)

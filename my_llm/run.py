@@ -148,9 +148,10 @@ class Run(Generic[C]):
         content = checkpoint.load(last, kind)
         with checkpoint.parts_of(last):
             if content["data"]["sha256"] != data["sha256"]:
-                raise CheckpointError(
-                    f"{last} was trained on another text", got=data["name"], valid=content["data"]["name"]
-                )
+                known = content["data"]["name"]
+                raise CheckpointError(f"{last} was trained on another text", got=data["name"], valid=known)
+            if content.get("tokenizer") != self._content.get("tokenizer"):
+                raise CheckpointError(f"{last} has another vocabulary", next_step="put back what --init_from held")
             if len(content["random"]) != world():
                 raise CheckpointError("number of processes differs", got=world(), valid=str(len(content["random"])))
             checkpoint.load_weights(self._model, content["model"], last)

@@ -44,7 +44,7 @@ class FinetuneConfig(TrainingConfig):
     epochs: int = 3
     """passes over the training part"""
     batch_size: int = 16
-    """texts or windows per optimiser step"""
+    """texts or windows of a micro-batch"""
     accumulate: int = 1
     """micro-batches per optimiser step"""
     dropout: float = 0.1

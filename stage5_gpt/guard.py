@@ -4,8 +4,8 @@
 
 It takes its own rights away before the file is run: the memory, the time, the files it may open, other programs, and
 the network. Then the examples (as in a docstring: `>>> f(1)` and the answer) are tried. The last line of standard
-output is the secret word from standard input, and how many were tried and failed; the file cannot know the word, so a
-file that ends the process early says nothing.
+output is the secret word from standard input, and how many were tried and failed; so a file that ends the process early
+says nothing, unless it looks for the word on purpose.
 
 Three layers, of which each may be missing on a system: limits of the kernel (`resource`), a network of its own with
 nothing in it (`unshare`, Linux), and a hook that Python asks before it opens, connects or starts anything (PEP 578).
@@ -52,7 +52,8 @@ def fence(folder: Path) -> None:
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
             path, _, flags = arguments
-            if isinstance(path, int) or (flags or 0) & CHANGES or not str(path).startswith(readable):
+            outside = ".." in Path(str(path)).parts or not str(path).startswith(readable)
+            if isinstance(path, int) or (flags or 0) & CHANGES or outside:
                 raise PermissionError("no file is opened here")
         elif event == "import":
             if arguments[0] in MODULES:

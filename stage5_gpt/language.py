@@ -22,12 +22,12 @@ from my_llm.errors import DataError
 from my_llm.language import writer
 from my_llm.language.batches import Batch, Windows, tokenizer_for, tokens_of
 from my_llm.language.scoring import nats_in_windows, predicted_bytes, scores_of
-from my_llm.language.writer import Writer, parts_of, write_after
+from my_llm.language.writer import Writer, parts_of, sliding_step, write_after
 from my_llm.packing import settle
 from my_llm.tasks import Prepared
 from my_llm.text import CharTokenizer, Tokenizer, end_of, unknown_id
 from my_llm.training import Loss
-from stage5_gpt.models import GPT, NOT_ASKED, GPTConfig
+from stage5_gpt.models import GPT, NOT_ASKED, Cache, GPTConfig
 
 KIND = "stage5_gpt/language_model"
 UNITS = {"char": "characters", "word": "words", "bpe": "tokens", "gpt2": "tokens", "wordpiece": "tokens"}
@@ -68,23 +68,12 @@ def loss_of(model: GPT, tokens: Int[Tensor, "N"]) -> Loss:
 
 
 def step_of(model: GPT) -> Step:
-    """The model one token at a time, its keys and values in a cache.
+    """The model one token at a time, its keys and values in a cache."""
 
-    When the context is full, it begins anew with the newer half of it: so a token costs hardly two, however long the
-    text.
-    """
+    def read(tokens: Tensor, cache: Cache | None = None) -> tuple[Tensor, Any]:
+        return model(tokens, cache or model.new_cache(len(tokens)), last=True)
 
-    def step(tokens: Int[Tensor, "B T"], state: Any) -> tuple[Tensor, Any]:
-        read, cache = state or (tokens[:, :0], None)
-        read = torch.cat([read, tokens], dim=1)
-        if cache is None or read.shape[1] > model.config.context:
-            if read.shape[1] > model.config.context:
-                read = read[:, -max(model.config.context // 2, 1) :]
-            tokens, cache = read, model.new_cache(len(read))
-        logits, cache = model(tokens, cache, last=True)
-        return logits[:, -1], (read, cache)
-
-    return step
+    return sliding_step(read, model.config.context)
 
 
 def prepare(

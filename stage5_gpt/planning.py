@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 from typing import Any, Literal
 
+from my_llm.device import world
 from my_llm.journal import read_metrics
 from my_llm.machine import measure_matmul
 from stage5_gpt.models import Cost, GPTConfig, cost_of
@@ -23,8 +24,8 @@ class Plan:
     cost: Cost
     tokens_per_step: int
     max_steps: int
-    kept_tokens: int  # of one micro-batch
-    rate: float  # of this machine's products, operations a second
+    kept_tokens: int  # of one micro-batch, in each process
+    rate: float  # of all processes' products, operations a second
     share: float
 
     @property
@@ -39,7 +40,7 @@ class Plan:
 
     @property
     def bytes(self) -> int:
-        """Weights, gradients, Adam, and what one micro-batch keeps for the backward pass."""
+        """Of each process: weights, gradients, Adam, and what its part of a micro-batch keeps for the backward pass."""
         return self.cost.state_bytes + self.cost.kept_bytes_per_token * self.kept_tokens
 
     def told(self) -> str:
@@ -64,9 +65,9 @@ def estimate(
     """Plan a training: `batch_size` windows in each of `accumulate` micro-batches a step."""
     import torch
 
-    rate = 1e9 * measure_matmul(torch.float32 if precision == "fp32" else torch.bfloat16, seconds=0.2)
-    kept = batch_size * config.context
-    return Plan(cost_of(config), kept * accumulate, max_steps, kept, rate, USUAL_SHARE[precision])
+    rate = 1e9 * world() * measure_matmul(torch.float32 if precision == "fp32" else torch.bfloat16, seconds=0.2)
+    tokens, kept = batch_size * accumulate * config.context, -(-batch_size // world()) * config.context
+    return Plan(cost_of(config), tokens, max_steps, kept, rate, USUAL_SHARE[precision])
 
 
 def reached(folder: Path, mark: float, tokens_per_step: int) -> str:

@@ -10,7 +10,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
-from my_llm.cli import TrainingConfig, command_line, main, to_plain
+from my_llm.cli import TrainingConfig, command_line, main, to_plain, typed_flags
 
 if TYPE_CHECKING:
     import torch
@@ -85,7 +85,7 @@ class TrainConfig(TrainingConfig):
     epochs: int = 10
     """passes over the training part"""
     batch_size: int = 32
-    """windows per optimiser step"""
+    """windows of a micro-batch"""
     accumulate: int = 1
     """micro-batches per optimiser step"""
     optimizer: Literal["adamw", "muon"] = "adamw"
@@ -157,16 +157,23 @@ def with_start(config: TrainConfig) -> TrainConfig:
     model, tokenizer = read_start(config.init_from)
     own = {name: getattr(model.config, name) for name in (*SHAPE, *PARTS) if name not in ("dropout", "quiet")}
     own |= {"vocab_type": tokenizer.to_state()["kind"], "vocab_size": tokenizer.vocab_size, "size": DEFAULT_SIZE}
+    typed = typed_flags()
     for name, value in own.items():
-        if (given := getattr(config, name)) not in (value, getattr(TrainConfig, name)):
+        same = (value,) if name in typed else (value, getattr(TrainConfig, name))
+        if (given := getattr(config, name)) not in same:
             raise ConfigError(f"--{name} is settled by --init_from", got=given, next_step="leave it out")
     return dataclasses.replace(config, **own)
 
 
 def optimizer_of(model: "GPT", config: TrainConfig) -> "torch.optim.Optimizer":
-    """AdamW, or Muon for the matrices of the blocks; vectors never shrink."""
+    """AdamW, or Muon for the matrices of the blocks; vectors never shrink.
+
+    Raises:
+        ConfigError: a rate of Muon's for AdamW.
+    """
     import torch
 
+    from my_llm.errors import ConfigError
     from stage5_gpt.models import Muon
 
     inner = [weight for weight in model.blocks.parameters() if weight.ndim > 1]
@@ -181,6 +188,9 @@ def optimizer_of(model: "GPT", config: TrainConfig) -> "torch.optim.Optimizer":
         tables["params"] = [weight for weight in tables["params"] if not any(weight is run for run in runs["params"])]
         groups = [group for group in (tables, vectors, matrices, runs) if group["params"]]
         return Muon(groups, lr=config.lr, betas=betas, weight_decay=decay)
+    for name in ("matrix_lr", "table_lr"):
+        if (value := getattr(config, name)) != getattr(TrainConfig, name):
+            raise ConfigError(f"--{name} belongs to Muon", got=value, next_step="--optimizer muon, or leave it out")
     return torch.optim.AdamW(
         [{"params": [*inner, *tables["params"]]}, vectors], lr=config.lr, betas=betas, weight_decay=decay, fused=True
     )

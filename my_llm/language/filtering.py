@@ -162,6 +162,7 @@ def generate_without(
     choose: Choose,
     spelling: Any,
     reading: Reading,
+    stop: int | None = None,
 ) -> Iterator[int]:
     """`my_llm.decoding.generate` for one row that writes no banned word; a token comes when it is there to stay.
 
@@ -169,6 +170,7 @@ def generate_without(
         spell: The text of a token.
         spelling: How the prompt leaves `spell`.
         reading: Where the reader of the prompt stands.
+        stop: The token that ends the text.
 
     Raises:
         ConfigError: every token is forbidden, however far it goes back.
@@ -184,13 +186,13 @@ def generate_without(
         tokens[:, known] = choose(place.logits, previous=tokens[:, :known])
         text, spelling = spell(int(tokens[0, known]), place.spelling)
         reading, hit = banned.read(place.reading, text)
-        is_last = known + 1 == end
+        is_last = known + 1 == end or int(tokens[0, known]) == stop
         if hit := hit or (banned.end(reading) if is_last else None):
             banned.found[hit.word] += 1
             back = max(i for i, earlier in enumerate(places) if earlier.reading.position <= hit.last)
             _take_back(places, back, tokens[:, first + back])
         elif is_last:
-            yield from tokens[0, first:].tolist()
+            yield from tokens[0, first : known + 1].tolist()
             return
         else:
             places.append(Place(*_next(step, tokens[:, known, None], place.state), spelling, reading))

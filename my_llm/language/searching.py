@@ -34,14 +34,16 @@ class TextJudge:
     def __call__(self, said: list[int]) -> Literal["goes on", "ends", "forbidden"]:
         if len(said) > self.length:
             self.length, self.shorter, self.newest = len(said), self.newest, {}
-        if said[-1] == self.writer.end:
-            return "ends"
         left, reading, tail = self.shorter[tuple(said[:-1])]
+        ends = said[-1] == self.writer.end
         text, left = self.writer.spell(said[-1], left)
         reading, hit = self.banned.read(reading, text)
+        hit = hit or (self.banned.end(reading) if ends else None)
         if hit is not None:
             self.banned.found[hit.word] += 1
             return "forbidden"
+        if ends:
+            return "ends"
         tail += text  # long enough to hold a stop string that began earlier
         if any(stop in tail for stop in self.stop):
             return "ends"

@@ -177,7 +177,7 @@ class Writer:
         else:
             said = generate_without(
                 banned, self.spell, self.step, tokens, max_new_tokens=length, choose=choose,
-                spelling=self.spelt(numbers[-1]), reading=banned.after(self.as_read(prompt)),
+                spelling=self.spelt(numbers[-1]), reading=banned.after(self.as_read(prompt)), stop=self.end,
             )  # fmt: skip
         pieces = self.pieces(numbers[-1], said)
         return until(pieces, stop) if stop else pieces

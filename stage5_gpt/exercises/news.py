@@ -52,10 +52,12 @@ def listed(article: str) -> Example:
 def made(name: str, corpus: str, form: Callable[[str], Example], score: str) -> Exercise:
     """Every article that has a headline and something below it."""
     news = load_corpus("bbc_news" if corpus == "auto" else corpus)
-    parts = {
-        part: [form(one.text) for one in getattr(news, part) if all(told(one.text)) and keywords_of(told(one.text)[1])]
-        for part in ("train", "validation", "test")
-    }
+    parts, read = {}, set[str]()
+    for part in ("train", "validation", "test"):
+        articles = [one.text for one in getattr(news, part)]
+        found = [form(text) for text in articles if all(told(text)) and keywords_of(told(text)[1])]
+        parts[part] = [one for one in found if one.prompt not in read]  # some articles were published twice
+        read |= {one.prompt for one in found}
     return exercise_of(news.name, parts, source=f"{news.source}: {name}", score=score)
 
 

@@ -7,6 +7,7 @@ Of no task more than so many examples: the largest would have the model to itsel
 repeated: it would be known by heart before the others are learnt.
 """
 
+import random
 from collections.abc import Callable, Mapping
 
 from my_llm.errors import choose
@@ -26,8 +27,11 @@ EACH = {"train": 6000, "validation": 100, "test": 400}  # examples of a task at 
 
 def prefixed(task: str, exercise: Exercise) -> Exercise:
     """The same with the name of the task before every prompt, as many as EACH says, the answers' level left out."""
-    parts = {part: [Example(f"{task} | {one.prompt}", one.answer) for one in getattr(exercise, part)[:most]]
-             for part, most in EACH.items()}  # fmt: skip
+    rng, parts = random.Random(0), {}
+    for part, most in EACH.items():  # drawn: a corpus of news stands topic by topic
+        found = getattr(exercise, part)
+        drawn = rng.sample(found, min(most, len(found)))
+        parts[part] = [Example(f"{task} | {one.prompt}", one.answer) for one in drawn]
     return exercise_of(task, parts, source=exercise.source, score=exercise.score)
 
 

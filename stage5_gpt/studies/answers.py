@@ -11,7 +11,6 @@ import torch
 
 from my_llm import ledger
 from my_llm.data.catalog import load_pairs
-from my_llm.data.corpora.translation import Pair
 from my_llm.language.batches import Windows
 from my_llm.text import GPT2Tokenizer, Tokenizer
 from stage5_gpt.answering import (
@@ -27,6 +26,7 @@ from stage5_gpt.answering import (
 )
 from stage5_gpt.exercises.questions import LEVELS, PEOPLE, PLACES, THINGS, examples
 from stage5_gpt.exercises.questions import questions as stories
+from stage5_gpt.exercises.translation import as_text
 from stage5_gpt.language import next_token_loss
 from stage5_gpt.models import GPT, GPTConfig
 from stage5_gpt.studies import StudyConfig, steps_of
@@ -39,7 +39,7 @@ LANGUAGES: dict[str, Any] = {"layers": 3, "heads": 4, "model": 256, "context": 2
 READING, TUNING, TRANSLATING = 60.0, 240.0, 300.0  # seconds of processor time
 STEPS = 1_000_000  # the seconds end first
 VOCABULARY, PIECES = 1000, 3000  # byte pairs of plays and stories; of English and French
-BATCH = 32  # examples
+BATCH, TOKENS = 32, 2048  # examples of a step, and tokens where it reads
 RATE, SLOW_RATE = 0.004, 0.001  # of what Muon leaves to AdamW; of all weights of the model for two languages
 SHOTS, ROOM = (0, 1, 2, 4, 8), 640  # examples in a prompt, and the context that holds them all
 TOLD, ASKED = 20_000, 600  # stories to read without their question, and questions; those of places are taken
@@ -58,17 +58,17 @@ def new_model(tokenizer: Tokenizer, seed: int, shape: dict[str, Any]) -> GPT:
 def read(config: StudyConfig, model: GPT, tokenizer: Tokenizer, text: str, within: float) -> Learnt:
     """Train a language model on running text, in windows as long as its context."""
     tokens, length = torch.tensor(tokenizer.encode(text)), model.config.context
-    batches = Windows(tokens, 2048 // length, length, seed=config.seed)
+    batches = Windows(tokens, max(TOKENS // length, 1), length, seed=config.seed)
     return fit(model, batches, next_token_loss, steps_of(config, STEPS), within=within, optimizer=muon(model, RATE))
 
 
-def tune(
+def learn(
     config: StudyConfig, model: GPT, tokenizer: Tokenizer, part: Sequence[Example],
-    optimizer: torch.optim.Optimizer, within: float,
+    optimizer: torch.optim.Optimizer, within: float, **options: Any,
 ) -> Learnt:  # fmt: skip
-    """Train it to answer."""
+    """Train it to answer; `options` as `fit` takes them."""
     batches = AnswerBatches(encoded(tokenizer, part), batch_size=BATCH, seed=config.seed)
-    return fit(model, batches, answer_loss, steps_of(config, STEPS), within=within, optimizer=optimizer)
+    return fit(model, batches, answer_loss, steps_of(config, STEPS), within=within, optimizer=optimizer, **options)
 
 
 def with_shots(part: Sequence[Example], solved: Sequence[Example], shots: int, seed: int) -> list[str]:
@@ -119,7 +119,7 @@ def questions(config: StudyConfig) -> None:
         print(rows[-1], flush=True)
 
     def tuned(model: GPT) -> float:
-        return tune(config, model, tokenizer, exercise.train, muon(model, RATE), TUNING).seconds[-1]
+        return learn(config, model, tokenizer, exercise.train, muon(model, RATE), TUNING).seconds[-1]
 
     model = new_model(tokenizer, config.seed, SHAPE)
     ask("trained from zero", model, 0.0, tuned(model))
@@ -180,20 +180,15 @@ def shots(config: StudyConfig) -> None:
 # --- translation ------------------------------------------------------------------------------------------------------
 
 
-def as_text(pairs: Sequence[Pair]) -> tuple[Example, ...]:
-    """Sentence pairs as texts of two lines, of which the second is the answer."""
-    return tuple(Example(f"en: {pair.source}\nfr:", f" {pair.target}") for pair in pairs)
-
-
 def continuation(config: StudyConfig) -> None:
     """Can one stack that only goes on with a text translate, and how far is it from stage 4's two?"""
     config = dataclasses.replace(config, seeds=1)
     started, pairs = time.perf_counter(), load_pairs(CORPUS)
-    parts = [as_text(part) for part in (pairs.train, pairs.validation, pairs.test[:TESTED])]
+    parts = [tuple(as_text(part)) for part in (pairs.train, pairs.validation, pairs.test[:TESTED])]
     exercise = Exercise(pairs.name, *parts, source=pairs.source, sha256=pairs.sha256, score="bleu")
     tokenizer = GPT2Tokenizer.train([one.prompt + one.answer for one in exercise.train[:PAIRS]], PIECES)
     model = new_model(tokenizer, config.seed, LANGUAGES)
-    learnt = tune(config, model, tokenizer, exercise.train, adamw(model, SLOW_RATE), TRANSLATING)
+    learnt = learn(config, model, tokenizer, exercise.train, adamw(model, SLOW_RATE), TRANSLATING)
     said = answers(model, tokenizer, [one.prompt for one in exercise.test], longest=80)
     for one, answer in zip(exercise.test[:3], said):
         print(f"{one.prompt} {answer}\n     {one.answer}", flush=True)

@@ -5,6 +5,7 @@ token, the encoder (stage 4's) says which tokens stood where 15 % were hidden (D
 tenth of them that BERT leaves or replaces by another). Then both are tuned for the same seconds.
 """
 
+import random
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -88,7 +89,8 @@ def load_news(name: str) -> News:
             raise
         print(f"note    {error.what}: python_docs instead")
         corpus = load("python_docs")
-    texts = [example.text for example in corpus.train]
+    mixed = random.Random(0).sample(corpus.train, len(corpus.train))  # some corpora stand class by class
+    texts = [example.text for example in mixed]
     tokenizer = GPT2Tokenizer.train(["\n".join(texts)[:LEARNT_FROM]], VOCABULARY)
     return News(corpus, tokenizer, torch.tensor(tokenizer.encode("\n".join(texts)[: 10 * LEARNT_FROM])))
 

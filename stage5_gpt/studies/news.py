@@ -5,46 +5,25 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
-import torch
-
 from my_llm.data.catalog import load as load_corpus
-from my_llm.language.batches import Windows
 from my_llm.text import GPT2Tokenizer, Tokenizer
-from stage5_gpt.answering import (
-    AnswerBatches,
-    Example,
-    Exercise,
-    answer_loss,
-    answers,
-    encoded,
-    longest,
-    loss_over,
-    score,
-)
+from stage5_gpt.answering import Example, Exercise, answers, encoded, longest, loss_over, score
 from stage5_gpt.exercises.news import first_words, frequent_here, keywords, keywords_of, summaries
 from stage5_gpt.exercises.several import mixture
-from stage5_gpt.language import next_token_loss
-from stage5_gpt.models import GPT, GPTConfig
-from stage5_gpt.studies import StudyConfig, steps_of
-from stage5_gpt.studies.common import QUICK, Learnt, Row, fit, publish
+from stage5_gpt.models import GPT
+from stage5_gpt.studies import StudyConfig
+from stage5_gpt.studies.answers import learn, new_model, read
+from stage5_gpt.studies.common import QUICK, Learnt, Row, publish
 from stage5_gpt.studies.recipes import muon
 
 SHAPE = {**QUICK, "layers": 2, "heads": 4, "model": 128, "context": 256, "positions": "rotary"}
 NARROW = 64  # wide is the model of the second study: it takes more steps in its seconds
 READING, TUNING, EACH = 150.0, 40.0, 30.0  # seconds of processor time
-STEPS = 1_000_000  # the seconds end first
 PIECES = 2000  # byte pairs
-BATCH, WINDOWS = 32, 8  # examples or windows of a step
 EVERY = 50  # steps from one look at the validation part to the next
 RATE = 0.004
 COUNTS = range(3, 16)  # words that a rival may say; the best number is taken on the training part
 MAIN = {"exact": "exact", "rouge": "rouge_1", "words": "f1", "bleu": "bleu"}  # the score that a task is known by
-
-
-def new_model(config: StudyConfig, tokenizer: Tokenizer, width: int = 0) -> GPT:
-    """A fresh GPT for this vocabulary."""
-    torch.manual_seed(config.seed)
-    return GPT(GPTConfig(**{**SHAPE, "model": width or SHAPE["model"]}, vocab_size=tokenizer.vocab_size))
 
 
 def tune(config: StudyConfig, model: GPT, tokenizer: Tokenizer, exercise: Exercise, seconds: float) -> float:
@@ -53,7 +32,6 @@ def tune(config: StudyConfig, model: GPT, tokenizer: Tokenizer, exercise: Exerci
     Returns:
         Seconds of processor time, without those of the validation.
     """
-    batches = AnswerBatches(encoded(tokenizer, exercise.train), batch_size=BATCH, seed=config.seed)
     held_out, kept = encoded(tokenizer, exercise.validation), (math.inf, model.state_dict())
 
     def watch(learnt: Learnt) -> bool:
@@ -62,8 +40,7 @@ def tune(config: StudyConfig, model: GPT, tokenizer: Tokenizer, exercise: Exerci
             kept = loss, {name: weight.clone() for name, weight in model.state_dict().items()}
         return False
 
-    steps = steps_of(config, STEPS)
-    fitted = fit(model, batches, answer_loss, steps, within=seconds, optimizer=muon(model, RATE), watch=watch)
+    fitted = learn(config, model, tokenizer, exercise.train, muon(model, RATE), seconds, watch=watch)
     model.load_state_dict(kept[1])
     print(f"{exercise.name}: {len(fitted.losses)} steps, loss {fitted.loss:.3f}, held out {kept[0]:.3f}", flush=True)
     return fitted.seconds[-1]
@@ -99,26 +76,19 @@ def rivals(headlines: Exercise, words: Exercise) -> list[Row]:
     return [{"case": "first words", **found, **listed}, {"case": "TF-IDF", **both[0], **both[1]}]
 
 
-def read(config: StudyConfig, model: GPT, tokenizer: Tokenizer, text: str) -> float:
-    """Train it on running text, and say how many seconds of processor time it took."""
-    windows = Windows(torch.tensor(tokenizer.encode(text)), WINDOWS, SHAPE["context"], seed=config.seed)
-    steps = steps_of(config, STEPS)
-    return fit(model, windows, next_token_loss, steps, within=READING, optimizer=muon(model, RATE)).seconds[-1]
-
-
 def news(config: StudyConfig) -> None:
     """Does a small GPT find the headline of an article, or its keywords, better than who only takes its words?"""
     config, started = dataclasses.replace(config, seeds=1), time.perf_counter()
     headlines, words, corpus = summaries("bbc_news"), keywords("bbc_news"), load_corpus("bbc_news")
     told = [one.text for one in corpus.train]
     tokenizer = GPT2Tokenizer.train(told, PIECES)
-    rows, ready, reading = rivals(headlines, words), new_model(config, tokenizer), 0.0
+    rows, ready, reading = rivals(headlines, words), new_model(tokenizer, config.seed, SHAPE), 0.0
     for case in ("trained from zero", "read the articles first"):
         if case != "trained from zero":
-            reading = read(config, ready, tokenizer, "\n\n".join(told))
+            reading = read(config, ready, tokenizer, "\n\n".join(told), READING).seconds[-1]
         row: Row = {"case": case, "reading": round(reading, 1)}
         for exercise in (headlines, words):
-            model = new_model(config, tokenizer)
+            model = new_model(tokenizer, config.seed, SHAPE)
             model.load_state_dict(ready.state_dict())
             row["tuning"] = round(tune(config, model, tokenizer, exercise, TUNING), 1)  # of each task
             row |= {name: value for name, value in percent(model, tokenizer, exercise).items() if name != "exact"}
@@ -147,13 +117,13 @@ def several(config: StudyConfig) -> None:
     tasks = {task.name: task for task in mixed.tasks}
     alone: Row = {"case": "a model for each", "models": len(tasks), "tuning": 0.0}
     for name, task in tasks.items():
-        model = new_model(config, tokenizer, NARROW)
+        model = new_model(tokenizer, config.seed, {**SHAPE, "model": NARROW})
         alone["tuning"] += tune(config, model, tokenizer, task, EACH)
         alone[name] = percent(model, tokenizer, task)[MAIN[task.score]]
     rows = [alone | {"tuning": round(alone["tuning"], 1)}]
     print(alone, flush=True)
     for case, seconds in (("one model, as long in all", len(tasks) * EACH), ("one model, a quarter of that", EACH)):
-        model = new_model(config, tokenizer, NARROW)
+        model = new_model(tokenizer, config.seed, {**SHAPE, "model": NARROW})
         row: Row = {"case": case, "models": 1}
         row["tuning"] = round(tune(config, model, tokenizer, mixed, seconds), 1)
         row |= {name: percent(model, tokenizer, task)[MAIN[task.score]] for name, task in tasks.items()}

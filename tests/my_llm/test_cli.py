@@ -74,7 +74,12 @@ def test_a_preset_is_a_file_beside_the_script(flags: list[str], tmp_path: Path, 
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("epoch = 3", "did you mean epochs"), ("epochs = 'x'", "--epochs"), ("epochs", "mend the file")],
+    [
+        ("epoch = 3", "did you mean epochs"),
+        ("preset = 'x'", "cannot name a preset"),
+        ("epochs = 'x'", "--epochs"),
+        ("epochs", "mend the file"),
+    ],
 )
 def test_a_wrong_file_is_refused(tmp_path: Path, text: str, words: str):
     path = tmp_path / "c.toml"

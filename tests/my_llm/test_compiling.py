@@ -53,5 +53,5 @@ def test_without_a_compiler_one_line(monkeypatch: pytest.MonkeyPatch):
     from torch._inductor import config
 
     monkeypatch.setattr(config.cpp, "cxx", (None, "no-such-compiler"))
-    with pytest.raises(ConfigError, match="--compile needs a C\\+\\+ compiler.*install g\\+\\+, or leave it out"):
+    with pytest.raises(ConfigError, match="--compile needs a C\\+\\+ compiler.*install g\\+\\+ and python3-dev"):
         compile_parts([], torch.device("cpu"))

@@ -23,6 +23,7 @@ from stage5_gpt.answering import SCORES, Example, answers, exercise_of, score
 from stage5_gpt.exercises import news as news_examples
 from stage5_gpt.exercises import questions, several, translation
 from stage5_gpt.studies import StudyConfig
+from stage5_gpt.studies import answers as answer_studies
 from stage5_gpt.studies import news as news_studies
 
 BANK = "Bank of Rome sells gold\n\nThe gold of a Rome bank was sold  on\nFriday. It was old."
@@ -71,6 +72,22 @@ def test_what_has_no_headline_or_no_text_is_left_out(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(news_examples, "load_corpus", lambda name: whole)
     assert len(news_examples.summaries("auto").train) == len(news_examples.keywords("auto").train) == 24
     assert news_examples.summaries("auto").sha256 != news_examples.keywords("auto").sha256
+
+
+def test_an_article_that_was_learnt_is_not_asked_for(monkeypatch: pytest.MonkeyPatch):
+    whole = corpus()
+    whole.validation.append(whole.train[0]._replace(text=whole.train[0].text.replace("Bank of Rome", "Old bank", 1)))
+    whole.test.extend([whole.train[1], whole.validation[0]])
+    monkeypatch.setattr(news_examples, "load_corpus", lambda name: whole)
+    exercise = news_examples.summaries("auto")
+    assert [len(part) for part in (exercise.train, exercise.validation, exercise.test)] == [24, 6, 6]
+
+
+def test_of_many_examples_some_are_drawn_not_the_first_ones():
+    part = tuple(Example(str(number), " x") for number in range(100))
+    few = several.prefixed("task", exercise_of("all", dict.fromkeys(several.EACH, part), source="made here"))
+    numbers = [int(one.prompt.split("| ")[1]) for one in few.train]
+    assert len(set(numbers)) == several.EACH["train"] == 40 and max(numbers) > 80
 
 
 def test_the_rivals():
@@ -187,7 +204,7 @@ def test_a_study_writes_its_table(name: str, rows: int, tmp_path: Path, monkeypa
     monkeypatch.setenv("MY_LLM_RESULTS", str(tmp_path / "results"))
     monkeypatch.setattr(news_studies, "load_corpus", corpus)
     monkeypatch.setattr(news_studies, "PIECES", 300)
-    monkeypatch.setattr(news_studies, "WINDOWS", 1)
+    monkeypatch.setattr(answer_studies, "TOKENS", 1)
     monkeypatch.setattr(news_studies, "NARROW", 16)
     monkeypatch.setattr(news_studies, "SHAPE", {**news_studies.SHAPE, "layers": 1, "model": 16})
     monkeypatch.setattr(news_studies, "answers", lambda *args, longest: answers(*args, longest=min(longest, 6)))

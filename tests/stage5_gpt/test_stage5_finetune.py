@@ -186,3 +186,26 @@ def test_a_classifier_is_no_writer_and_knows_no_windows(trained: Trained, call: 
         code, out, errors = call(script, *flags)
         assert (code, out) == (2, "") and len(errors) == 1 and words in errors[0]
     assert len(load("movie_reviews").train) < 80
+
+
+def test_a_run_is_not_resumed_with_another_vocabulary(
+    trained: Trained, call: Call, home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """--init_from names a file that the next training overwrites: same sizes, other tokens."""
+    start, log = home / "start.pt", Run.log
+    start.write_bytes(trained("--vocab_type", "gpt2", *SIZES["gpt2"], "--max_steps", 3).read_bytes())
+
+    def press(run: Run, step: Step) -> None:
+        log(run, step)
+        signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "log", press)
+        assert call(finetune, "--init_from", start, *QUICK, *WRITE, "--run_name", "vocabulary")[0] == 130
+    content = checkpoint.load(start)
+    merges = [" ".join(reversed(one.split(" "))) for one in content["tokenizer"]["merges"][-1:]]
+    symbols = [*content["tokenizer"]["symbols"][:-1], "".join(merges[0].split(" "))]
+    kept = {**content["tokenizer"], "merges": [*content["tokenizer"]["merges"][:-1], *merges], "symbols": symbols}
+    checkpoint.save(start, {**content, "tokenizer": kept})
+    code, out, errors = call(finetune, "--resume", newest(home, "vocabulary"))
+    assert (code, out) == (2, "") and "has another vocabulary" in errors[-1]

@@ -77,10 +77,14 @@ def test_the_loss_of_a_batch_is_that_of_the_floor():
 # --- the cache --------------------------------------------------------------------------------------------------------
 
 
-@given(st.sampled_from(["none", "sinusoidal", "learned", "rotary", "alibi"]), st.integers(1, 9), st.integers(1, 2))
-def test_kept_keys_and_values_change_nothing(positions: str, prompt: int, groups: int):
+POSITIONS = ["none", "sinusoidal", "learned", "rotary", "alibi"]
+
+
+@given(st.sampled_from(POSITIONS), st.integers(1, 9), st.integers(1, 2), st.integers(1, 4))
+def test_kept_keys_and_values_change_nothing(positions: str, prompt: int, groups: int, ngrams: int):
     """Within the context; each token costs one."""
-    model, tokens = small(12, positions=positions, groups=groups), some(2 * prompt).view(2, prompt)
+    model = small(12, positions=positions, groups=groups, ngrams=ngrams, ngram_rows=50)
+    tokens = some(2 * prompt).view(2, prompt)
     kept = list(generate(step_of(model), tokens, max_new_tokens=12 - prompt))
     anew = list(generate(recompute(lambda read: model(read)[0]), tokens, max_new_tokens=12 - prompt))
     assert torch.equal(torch.stack(kept), torch.stack(anew))
@@ -114,8 +118,9 @@ def test_a_state_may_be_given_again_to_go_another_way():
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_beam_search_finds_the_same_with_and_without_the_cache():
-    model, prompt = small(12), some(6).view(2, 3)
+@pytest.mark.parametrize("ngrams", [1, 4])
+def test_beam_search_finds_the_same_with_and_without_the_cache(ngrams: int):
+    model, prompt = small(12, ngrams=ngrams, ngram_rows=50), some(6).view(2, 3)
     settings = {"width": 3, "max_new_tokens": 9, "stop": 1, "alpha": 0.6}
     kept = beam_search(step_of(model), prompt, **settings)
     anew = beam_search(recompute(lambda read: model(read)[0]), prompt, **settings)

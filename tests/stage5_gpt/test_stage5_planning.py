@@ -58,6 +58,14 @@ def test_a_step_is_all_its_micro_batches_and_memory_one_of_them():
     assert planning.estimate(GPTConfig(**SHAPE), 10, 4, 1, "bf16").rate == 300e9  # type: ignore[arg-type]
 
 
+def test_of_two_processes_each_keeps_half_and_both_compute(monkeypatch: pytest.MonkeyPatch):
+    alone = planned()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    shared = planned()
+    assert shared.flops == alone.flops and shared.tokens_per_step == alone.tokens_per_step
+    assert shared.kept_tokens == alone.kept_tokens / 2 and shared.seconds == pytest.approx(alone.seconds / 2)
+
+
 def test_what_a_step_keeps_is_within_a_factor_of_two():
     """Counted: every tensor that autograd keeps for the backward pass, weights left out, each storage once."""
     model = GPT(GPTConfig(**{**SHAPE, "context": 128, "model": 128}))  # type: ignore[arg-type]

@@ -20,6 +20,7 @@ OURS = (
     "leak", "size", "depth", "heads", "context", "rivals", "optimizers", "batch", "ngrams", "tokenizers", "decoding",
     "encoder", "sorting",
 )  # fmt: skip
+LOAD_NEWS = encoder.load_news  # before `results` puts a small corpus in its place
 EMPTY = {"optimizers": "steps_to", "batch": "tokens_to"}  # two steps reach no target
 
 
@@ -172,3 +173,15 @@ def test_seconds_end_a_training_and_lower_its_rate():
     assert schedule(0) == 0.05 and schedule(30) == 1
     learnt.seconds.append(7.5)
     assert schedule(30) == 0.25
+
+
+def test_of_a_corpus_that_stands_class_by_class_all_classes_are_read(monkeypatch: pytest.MonkeyPatch):
+    """Only the beginning is read: 10 * LEARNT_FROM characters, of some 1,700."""
+    train = [Example(f"{word} {number}", label) for label, word in enumerate(("bad", "good")) for number in range(120)]
+    corpus = TextClassification("films", ("neg", "pos"), train, train[:1], train[:1], "made here", "0" * 64)
+    monkeypatch.setattr(encoder, "load", lambda name: corpus)
+    monkeypatch.setattr(encoder, "LEARNT_FROM", 60)
+    monkeypatch.setattr(encoder, "VOCABULARY", 270)
+    news = LOAD_NEWS("films")
+    read = news.tokenizer.decode(news.stream.tolist())
+    assert len(read) == 600 and min(read.count("bad"), read.count("good")) > 0.3 * len(read.split("\n"))

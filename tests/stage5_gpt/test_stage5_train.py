@@ -142,7 +142,7 @@ def test_matrices_shrink_and_vectors_do_not():
     """A gradient of 0: only the decay acts, by lr times its rate."""
     model = GPT(GPTConfig(vocab_size=7, context=4, layers=1, heads=1, model=4))
     for name in ("adamw", "muon"):
-        config = train.TrainConfig(optimizer=name, lr=0.1, matrix_lr=0.1, weight_decay=0.5)  # type: ignore[arg-type]
+        config = train.TrainConfig(optimizer=name, lr=0.1, weight_decay=0.5, matrix_lr=0.1 if name == "muon" else 0.02)  # type: ignore[arg-type]
         optimizer, before = train.optimizer_of(model, config), [p.detach().clone() for p in model.parameters()]
         for weight in model.parameters():
             weight.grad = torch.zeros_like(weight)
@@ -195,7 +195,7 @@ def test_the_preset_nanogpt_is_its_model():
 
 RUNS = {
     "adamw": ["--dropout", "0.3", "--positions", "alibi"],
-    "muon": ["--optimizer", "muon", "--accumulate", "2", "--precision", "bf16", "--vocab_type", "gpt2",
+    "muon": ["--optimizer", "muon", "--accumulate", "2", "--precision", "bf16", "--ngrams", "3", "--vocab_type", "gpt2",
              "--vocab_size", "290"],
 }  # fmt: skip
 
@@ -245,6 +245,7 @@ def test_ctrl_c_and_resume_end_as_an_undisturbed_run(
         (["--context", "100000"], "too short for one batch"),
         (["--vocab_type", "bpe", "--vocab_size", "20"], "vocab"),
         (["--final", "2"], "--final is out of range"),
+        (["--table_lr", "0.03"], "--table_lr belongs to Muon"),
         (["--dataset", "nothing"], "nothing"),
         (["--resume", "nowhere"], "nothing to resume"),
     ],

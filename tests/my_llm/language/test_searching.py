@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from my_llm.decoding import length_penalty
+from my_llm.decoding import beam_search, length_penalty
 from my_llm.errors import ConfigError
 from my_llm.language.filtering import Banned
 from my_llm.language.searching import TextJudge, search
 from my_llm.language.writer import Writer
-from my_llm.text import BPETokenizer, CharTokenizer
+from my_llm.text import EOS, BPETokenizer, CharTokenizer
 
 LETTERS = CharTokenizer.train(["ab .\n"])
 KNOWN = "\n .ab"
@@ -110,3 +110,38 @@ def test_ctrl_c_stops_the_search():
     asked = iter([False, False, True])
     with pytest.raises(KeyboardInterrupt):
         search(writer, "a", length=50, beam_size=2, stop_if=lambda: next(asked))
+
+
+@pytest.mark.parametrize("after", [".", "a"])  # what the model would say behind the end, if it were asked
+def test_a_banned_word_may_not_be_the_last_one_before_the_end(after: str):
+    texts = [LETTERS.encode("ab"), LETTERS.encode("a."), LETTERS.encode(after)]
+
+    def step(tokens: Tensor, read: Tensor | None) -> tuple[Tensor, Tensor]:
+        read = tokens if read is None else torch.cat([read, tokens], dim=1)
+        logits, place = torch.full((len(read), 9), -9.0), read.shape[1] - 1  # after the space: "ab" or "a.", the end
+        for row in range(len(read)):
+            if place < 2:
+                logits[row, texts[0][place]], logits[row, texts[1][place]] = 3.0, max(1.0, 3.0 - 2 * place)
+            else:
+                logits[row, EOS if place == 2 else texts[2][0]] = 9.0
+        return logits, read
+
+    writer = Writer(lambda tokens, state=None: (tokens, state), LETTERS, {}, step=step)  # type: ignore[arg-type]
+    writer.end, writer.forbidden[EOS] = EOS, 0.0
+    for banned in (["ab"], []):
+        drawn = "".join(writer.write(" ", length=9, temperature=0.0, banned=Banned(banned)))
+        assert drawn == search(writer, " ", length=9, beam_size=3, banned=Banned(banned)) == ("a." if banned else "ab")
+
+
+def test_a_short_text_does_not_end_the_search_while_a_longer_one_may_become_better():
+    """At once 0.51 ends; "a" and then the end has 0.49, but over (7/6)² in the exponent."""
+    table = torch.tensor([[0.51, 0.49], [1.0, 1e-9]]).log()  # of the end and of a, after nothing and after a
+
+    def step(tokens: Tensor, state: object) -> tuple[Tensor, object]:
+        return table[tokens[:, -1]], tokens
+
+    prompt = torch.zeros(1, 1, dtype=torch.long)
+    ((best,),) = beam_search(step, prompt, width=1, max_new_tokens=5, stop=0, alpha=2.0)
+    assert best.tokens == [1, 0]
+    ((best,),) = beam_search(step, prompt, width=1, max_new_tokens=5, stop=0, alpha=0.0)
+    assert best.tokens == [0]
