@@ -68,6 +68,16 @@ def commands(pairs: Sequence[tuple[str, str]]) -> str:
     return f'<ul class="commands">{"".join(items)}</ul>'
 
 
+def closing(limit: str, tries: Sequence[tuple[str, str]]) -> str:
+    """How each stage's part ends: what its model cannot do, and commands to try, as `commands` takes them."""
+    return (
+        heading("What it cannot do", "它做不到什么")
+        + limit
+        + heading("What to do next", "接下来做什么")
+        + commands(tries)
+    )
+
+
 def document(title: str, body: str) -> str:
     """The whole page around `body`."""
     digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()

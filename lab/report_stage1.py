@@ -4,7 +4,7 @@ import sys
 from typing import Any
 
 from lab.charts import bars, confusion, line_chart
-from lab.page import both, commands, data, heading, paragraph, rows, tiles
+from lab.page import both, closing, data, heading, paragraph, rows, tiles
 from lab.verdict import verdict
 from my_llm.plots import smooth
 
@@ -230,12 +230,7 @@ def limit_and_next() -> str:
         ("python experiments.py --studies activations",
          both("measure a claim of the theory page", "测量理论页上的一条说法")),
     ]  # fmt: skip
-    return (
-        heading("What it cannot do", "它做不到什么")
-        + limit
-        + heading("What to do next", "接下来做什么")
-        + commands(tries)
-    )
+    return closing(limit, tries)
 
 
 def percent(share: float) -> str:

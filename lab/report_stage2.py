@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from lab.charts import line_chart
-from lab.page import both, commands, data, heading, paragraph, rows, tiles
+from lab.page import both, closing, data, heading, paragraph, rows, tiles
 from my_llm.plots import smooth
 
 Scores = dict[str, Any]  # what evaluate.py --report wrote
@@ -155,9 +155,4 @@ def limit_and_next() -> str:
         ("python experiments.py --studies gradients",
          both("measure how far back a gradient reaches", "测量梯度能传回多远")),
     ]  # fmt: skip
-    return (
-        heading("What it cannot do", "它做不到什么")
-        + limit
-        + heading("What to do next", "接下来做什么")
-        + commands(tries)
-    )
+    return closing(limit, tries)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from lab.charts import line_chart
-from lab.page import both, commands, data, heading, paragraph, rows, tiles
+from lab.page import both, closing, data, heading, paragraph, rows, tiles
 from my_llm.plots import smooth
 
 Scores = dict[str, Any]  # what evaluate.py --report wrote
@@ -170,9 +170,4 @@ def limit_and_next() -> str:
         ("python train.py --attention_type none", both("the same without looking back", "同样的训练，但不回头看")),
         ("python compare.py", both("by hand = from scratch = official", "手写 = 从零 = 官方")),
     ]  # fmt: skip
-    return (
-        heading("What it cannot do", "它做不到什么")
-        + limit
-        + heading("What to do next", "接下来做什么")
-        + commands(tries)
-    )
+    return closing(limit, tries)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lab.charts import line_chart, maps
-from lab.page import both, commands, data, heading, paragraph
+from lab.page import both, closing, data, heading, paragraph
 from lab.report_stage3 import Scores, alignment, cost, learning, mistakes, summary
 
 LOOKS = (  # who looks at whom, in the order of the report of evaluate.py
@@ -75,12 +75,7 @@ def limit_and_next() -> str:
         ("python train.py --task language_model", both("the same parts, to write", "用同样的部件来写作")),
         ("python compare.py", both("by hand = from scratch = official", "手写 = 从零 = 官方")),
     ]  # fmt: skip
-    return (
-        heading("What it cannot do", "它做不到什么")
-        + limit
-        + heading("What to do next", "接下来做什么")
-        + commands(tries)
-    )
+    return closing(limit, tries)
 
 
 # --- beside the stage before ------------------------------------------------------------------------------------------

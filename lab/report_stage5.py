@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lab.charts import line_chart
-from lab.page import both, commands, data, heading, paragraph
+from lab.page import both, closing, data, heading, paragraph
 from lab.report_stage2 import Scores, cost, learning, summary, texts
 from my_llm.plots import smooth
 
@@ -81,12 +81,7 @@ def limit_and_next() -> str:
         ("python finetune.py --task classify", both("what it knows, put to work", "让它学到的东西派上用场")),
         ("python compare.py", both("by hand = from scratch = official", "手写 = 从零 = 官方")),
     ]  # fmt: skip
-    return (
-        heading("What it cannot do", "它做不到什么")
-        + limit
-        + heading("What to do next", "接下来做什么")
-        + commands(tries)
-    )
+    return closing(limit, tries)
 
 
 # --- beside stage 2 ---------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, SupportsFloat, runtime_checkable
 
 from my_llm.cli import BaseConfig
-from my_llm.errors import choose
+from my_llm.errors import ConfigError, choose
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,6 +49,18 @@ class Corpus(Protocol):
     def source(self) -> str: ...
     @property
     def sha256(self) -> str: ...
+
+
+def check(config: StudyConfig) -> None:
+    """Refuse what a study that compares trainings cannot honour.
+
+    Raises:
+        ConfigError: fewer than one seed, or bf16: the studies compare in fp32.
+    """
+    if config.seeds < 1:
+        raise ConfigError("--seeds must be positive", got=config.seeds, valid="1 or more")
+    if config.precision == "bf16":
+        raise ConfigError("the studies compare in fp32", got=config.precision, valid=["auto", "fp32"])
 
 
 def study_of(stage: str, name: str, modules: Mapping[str, str]) -> Callable[[Any], None]:

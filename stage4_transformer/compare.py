@@ -168,7 +168,7 @@ def print_attention_costs(config: CompareConfig) -> None:
 
 def print_race(name: str, tellings: "Tellings", repeats: int) -> None:
     """One line: milliseconds of each telling, and the speeds of all but the last."""
-    from stage4_transformer.costs import race
+    from my_llm.costs import race
 
     *others, last = race(tellings, repeats).values()
     cells = [f"{cost.seconds * 1e3:9.2f}{cost.speed:9.2f}" for cost in others]

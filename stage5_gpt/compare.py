@@ -133,7 +133,7 @@ def print_two_ways(config: CompareConfig) -> tuple[float, float]:
     """The second table: writing with and without a cache, Muon and torch's; returns their differences."""
     import torch
 
-    from stage5_gpt.costs import race
+    from my_llm.costs import race
     from stage5_gpt.tellings import farthest, problem
     from stage5_gpt.tellings_parts import muon, writing
 
@@ -152,7 +152,7 @@ def print_costs(config: CompareConfig) -> None:
     """The third table: milliseconds, and speed relative to torch.nn."""
     import torch
 
-    from stage5_gpt.costs import race
+    from my_llm.costs import race
     from stage5_gpt.tellings import problem
     from stage5_gpt.tellings_parts import CASES
 

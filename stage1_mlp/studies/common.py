@@ -25,9 +25,8 @@ from my_llm import studies
 from my_llm.data.batches import batch_indices
 from my_llm.data.catalog import Example, TextClassification, load
 from my_llm.device import choose_device
-from my_llm.errors import ConfigError
 from my_llm.schedules import Schedule
-from my_llm.studies import finish, lines, mean_and_spread
+from my_llm.studies import check, finish, lines, mean_and_spread
 from my_llm.training import Loss, Step, train_steps
 from stage1_mlp.models.losses import ClassLoss, cross_entropy
 from stage1_mlp.models.mlp import MLP, MLPConfig
@@ -103,10 +102,7 @@ def load_dense(config: StudyConfig, size: int = VOCABULARY) -> Dense:
     Raises:
         ConfigError: fewer than one seed, or bf16: the studies compare in fp32.
     """
-    if config.seeds < 1:
-        raise ConfigError("--seeds must be positive", got=config.seeds, valid="1 or more")
-    if config.precision == "bf16":
-        raise ConfigError("the studies compare in fp32", got=config.precision, valid=["auto", "fp32"])
+    check(config)
     return _load_dense(config.dataset, size, str(choose_device(config.device)))
 
 

@@ -19,11 +19,10 @@ from torch import Tensor, nn
 
 from my_llm import studies
 from my_llm.data.catalog import LanguageText, load_text
-from my_llm.errors import ConfigError
 from my_llm.language.scoring import nats_of
 from my_llm.plots import PALETTE
 from my_llm.schedules import Schedule, cosine
-from my_llm.studies import finish, lines, mean_and_spread, sheet
+from my_llm.studies import check, finish, lines, mean_and_spread, sheet
 from my_llm.text import CharTokenizer
 from my_llm.training import Step, train_steps
 from stage2_rnn_lstm.data import Streams
@@ -50,18 +49,6 @@ class Characters:
     tokenizer: CharTokenizer
     train: Int[Tensor, "N"]
     validation: Int[Tensor, "M"]
-
-
-def check(config: StudyConfig) -> None:
-    """Refuse what a study cannot honour.
-
-    Raises:
-        ConfigError: fewer than one seed, or bf16: the studies compare in fp32.
-    """
-    if config.seeds < 1:
-        raise ConfigError("--seeds must be positive", got=config.seeds, valid="1 or more")
-    if config.precision == "bf16":
-        raise ConfigError("the studies compare in fp32", got=config.precision, valid=["auto", "fp32"])
 
 
 def load_characters(config: StudyConfig) -> Characters:

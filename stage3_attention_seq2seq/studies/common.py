@@ -22,10 +22,9 @@ from torch.nn.functional import cross_entropy
 from my_llm import studies
 from my_llm.data.batches import chunks_by_length, pad
 from my_llm.data.catalog import Pair, Translation, load_pairs
-from my_llm.errors import ConfigError
 from my_llm.plots import PALETTE
 from my_llm.schedules import cosine
-from my_llm.studies import finish, lines, mean_and_spread, sheet
+from my_llm.studies import check, finish, lines, mean_and_spread, sheet
 from my_llm.text import BOS, PAD, BPETokenizer
 from my_llm.training import train_steps
 from my_llm.translation.batches import PairBatches, train_tokenizer
@@ -57,18 +56,6 @@ class Sentences:
     tokenizer: BPETokenizer
     train: Sequence[Pair]
     validation: Sequence[Pair]
-
-
-def check(config: StudyConfig) -> None:
-    """Refuse what a study cannot honour.
-
-    Raises:
-        ConfigError: fewer than one seed, or bf16: the studies compare in fp32.
-    """
-    if config.seeds < 1:
-        raise ConfigError("--seeds must be positive", got=config.seeds, valid="1 or more")
-    if config.precision == "bf16":
-        raise ConfigError("the studies compare in fp32", got=config.precision, valid=["auto", "fp32"])
 
 
 def load_sentences(config: StudyConfig, dataset: str = "") -> Sentences:

@@ -27,12 +27,11 @@ from torch import Tensor, nn
 
 from my_llm import studies
 from my_llm.data.catalog import LanguageText, Pair, Translation, load_pairs, load_text
-from my_llm.errors import ConfigError
 from my_llm.evaluation import parameters_of
 from my_llm.language.batches import Windows
 from my_llm.language.scoring import nats_in_windows, next_token_loss
 from my_llm.plots import PALETTE
-from my_llm.studies import finish, lines, mean_and_spread, sheet
+from my_llm.studies import check, finish, lines, mean_and_spread, sheet
 from my_llm.text import BPETokenizer, CharTokenizer
 from my_llm.translation.batches import PairBatches, train_tokenizer
 from my_llm.translation.loss import TranslationLoss
@@ -58,18 +57,6 @@ SCORED, ON_THE_WAY = 500, 200  # sentences that a score is measured on, in the e
 WINDOWS, LENGTH = 16, 128  # of a language model: windows in a batch, characters of one
 HELD_OUT = 50_000  # characters that a language model is judged by
 save = partial(studies.save, stage=StudyConfig.stage)
-
-
-def check(config: StudyConfig) -> None:
-    """Refuse what a study cannot honour.
-
-    Raises:
-        ConfigError: fewer than one seed, or bf16: the studies compare in fp32.
-    """
-    if config.seeds < 1:
-        raise ConfigError("--seeds must be positive", got=config.seeds, valid="1 or more")
-    if config.precision == "bf16":
-        raise ConfigError("the studies compare in fp32", got=config.precision, valid=["auto", "fp32"])
 
 
 # --- translation ------------------------------------------------------------------------------------------------------

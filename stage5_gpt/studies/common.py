@@ -13,12 +13,11 @@ from torch import Tensor, nn
 
 from my_llm import studies
 from my_llm.data.catalog import LanguageText, load_text
-from my_llm.errors import ConfigError
 from my_llm.language.batches import Windows, tokenizer_for
 from my_llm.language.scoring import nats_in_windows, next_token_loss, predicted_bytes
 from my_llm.plots import INK, PALETTE
 from my_llm.schedules import Schedule, cosine
-from my_llm.studies import finish, sheet
+from my_llm.studies import check, finish, sheet
 from my_llm.text import Tokenizer
 from my_llm.training import Loss, train_steps
 from stage5_gpt.models import GPT, GPTConfig
@@ -53,10 +52,7 @@ def load(config: StudyConfig, dataset: str = "", vocab_type: str = "char") -> Te
     Raises:
         ConfigError: fewer than one seed, or bf16: the studies compare in fp32.
     """
-    if config.seeds < 1:
-        raise ConfigError("--seeds must be positive", got=config.seeds, valid="1 or more")
-    if config.precision == "bf16":
-        raise ConfigError("the studies compare in fp32", got=config.precision, valid=["auto", "fp32"])
+    check(config)
     return _load(dataset or config.dataset, vocab_type)
 
 

@@ -21,14 +21,13 @@ from my_llm.data.corpora.classification import hold_out
 from my_llm.errors import DataError
 from my_llm.language.batches import Batch, Windows
 from my_llm.language.scoring import next_token_loss
-from my_llm.studies import mean_and_spread
+from my_llm.studies import check, mean_and_spread
 from my_llm.text import GPT2Tokenizer, Tokenizer
 from my_llm.training import Loss
 from stage4_transformer.models import StackConfig, encoder_of, padding_mask
 from stage5_gpt.models import GPT, GPTConfig, classifier_from
 from stage5_gpt.studies import StudyConfig, seeds_of, steps_of
 from stage5_gpt.studies.common import SHAPE, Row, adamw, best_of, fit, publish
-from stage5_gpt.studies.common import load as check
 
 LENGTH, VOCABULARY, LEARNT_FROM = 64, 2000, 300_000  # tokens of a text; of all; characters the tokenizer sees
 READING, TUNING = 16.0, 4.0  # seconds of processor time

@@ -10,12 +10,11 @@ from my_llm.classification import first_and_last
 from my_llm.data.catalog import Example
 from my_llm.language.batches import Windows
 from my_llm.language.scoring import next_token_loss
-from my_llm.studies import mean_and_spread
+from my_llm.studies import check, mean_and_spread
 from stage1_mlp.models import Bags, naive_bayes
 from stage5_gpt.models import GPT, GPTConfig, classifier_from, freeze
 from stage5_gpt.studies import StudyConfig, encoder, seeds_of, steps_of
 from stage5_gpt.studies.common import QUICK, Row, fit, publish
-from stage5_gpt.studies.common import load as check
 from stage5_gpt.studies.encoder import News, accuracy, some, tuned
 from stage5_gpt.studies.recipes import muon
 

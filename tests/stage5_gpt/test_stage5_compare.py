@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from my_llm.cli import execute
-from stage5_gpt import compare, costs, tellings, tellings_parts
+from stage5_gpt import compare, tellings, tellings_parts
 from stage5_gpt.compare import CompareConfig, last_of
 from stage5_gpt.models import by_hand
 from stage5_gpt.tellings import Answer, as_array, differences, farthest, problem
@@ -143,19 +143,6 @@ def test_differences_are_the_largest_of_each_kind():
         farthest({"w": np.zeros(1)}, {"w": np.zeros((1, 1))})
     with pytest.raises(AssertionError):
         farthest({"w": np.zeros(1)}, {"w": np.zeros(1), "forgotten": np.zeros(1)})
-
-
-def test_each_telling_takes_turns_with_the_last():
-    calls: list[str] = []
-
-    def tell(name: str) -> Answer:
-        calls.append(name)
-        return Answer({}, {})
-
-    found = costs.race({"a": lambda: tell("a"), "b": lambda: tell("b")}, repeats=2)
-    assert calls == ["a", "a", "b", "a", "b", "b", "b", "b"]  # a warm-up, then turns; the last one alone
-    assert list(found) == ["a", "b"] and found["b"].speed == 1
-    assert all(cost.seconds > 0 and cost.speed > 0 for cost in found.values())
 
 
 def test_heads_that_do_not_divide_the_width_are_a_users_mistake(capsys: pytest.CaptureFixture[str]):

@@ -1,20 +1,19 @@
-"""What forward and backward of several tellings cost, side by side; for compare.py and lab/."""
+"""What several tellings of the same cost, side by side; for the compare.py of stages 4 and 5."""
 
 import statistics
 import time
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
-
-from stage4_transformer.tellings import Tellings
 
 
 class Cost(NamedTuple):
-    """Forward and backward: seconds, and speed relative to the last of the tellings in the same turns."""
+    """One call: seconds, and speed relative to the last of the tellings in the same turns."""
 
     seconds: float
     speed: float
 
 
-def race(tellings: Tellings, repeats: int) -> dict[str, Cost]:
+def race(tellings: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, Cost]:
     """Each telling takes turns with the last one, so that whatever else the machine does slows both of them."""
     last, costs = list(tellings)[-1], {}
     for name, tell in tellings.items():
