@@ -178,6 +178,8 @@ def _config_path(arguments: Sequence[str]) -> Path | None:
     if path is not None:
         raise ConfigError("--preset is a --config already", got=path, next_step="leave one of them out")
     presets = {path.stem: path for path in (Path(sys.argv[0]).resolve().parent / "presets").glob("*.toml")}
+    if not presets:
+        raise ConfigError("this script has no presets", got=preset, next_step="--config FILE.toml, or flags")
     return choose(preset, presets, "preset")
 
 

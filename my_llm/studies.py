@@ -4,6 +4,7 @@ A study answers one question with a table in the ledger, a figure beside it and 
 the numbers. torch, numpy and matplotlib are imported inside the functions, as `experiments.py --help` must not wait.
 """
 
+import hashlib
 import io
 import statistics
 import time
@@ -11,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, SupportsFloat, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, SupportsFloat, runtime_checkable
 
 from my_llm.cli import BaseConfig
 from my_llm.errors import ConfigError, choose
@@ -49,6 +50,21 @@ class Corpus(Protocol):
     def source(self) -> str: ...
     @property
     def sha256(self) -> str: ...
+
+
+class Together(NamedTuple):
+    """Several corpora, as one source of a table."""
+
+    name: str
+    source: str
+    sha256: str
+
+
+def together(corpora: Sequence[Corpus]) -> Together:
+    """Their names and sources one behind the other, and a digest of their digests."""
+    named = "; ".join(f"{corpus.name}: {corpus.source}" for corpus in corpora)
+    digest = hashlib.sha256("".join(corpus.sha256 for corpus in corpora).encode()).hexdigest()
+    return Together(" and ".join(corpus.name for corpus in corpora), named, digest)
 
 
 def check(config: StudyConfig) -> None:

@@ -25,7 +25,7 @@ class TrainConfig(TrainingConfig):
     epochs: int = 20
     """passes over the training texts"""
     batch_size: int = 64
-    """texts per optimiser step"""
+    """texts of a micro-batch"""
     lr: float = 0.005
     """learning rate at its peak"""
     optimizer: Literal["sgd", "momentum", "nesterov", "rmsprop", "adagrad", "adam", "adamw"] = "adamw"

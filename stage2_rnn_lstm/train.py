@@ -54,7 +54,7 @@ class TrainConfig(TrainingConfig):
     epochs: int | None = None
     """passes over the training part; None, here and below: what suits the task"""
     batch_size: int | None = None
-    """streams, texts or sentences per optimiser step"""
+    """streams, texts or sentences of a micro-batch"""
     length: int = 64
     """tokens of a stream per step: so far back reaches a gradient"""
     max_words: int = 10_000

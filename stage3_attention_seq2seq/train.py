@@ -31,7 +31,7 @@ class TrainConfig(TrainingConfig):
     epochs: int = 30
     """passes over the training part"""
     batch_size: int = 128
-    """sentence pairs per optimiser step"""
+    """sentence pairs of a micro-batch"""
     vocab_size: int = 4000
     """byte-pair tokens, of both languages together"""
     max_length: int = 60

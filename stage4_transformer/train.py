@@ -51,9 +51,9 @@ class TrainConfig(TrainingConfig):
     epochs: int | None = None
     """passes over the training part; None, here and below: what suits the task"""
     batch_size: int | None = None
-    """sentence pairs, texts or windows per optimiser step"""
+    """sentence pairs, texts or windows of a micro-batch"""
     max_tokens: int = 0
-    """tokens of both languages per optimiser step, in place of --batch_size; 0: count sentences"""
+    """tokens of both languages of a micro-batch, in place of --batch_size; 0: count sentences"""
     max_length: int = 60
     """tokens of the longest sentence to learn to translate from"""
     length: int = 128

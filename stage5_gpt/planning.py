@@ -12,7 +12,7 @@ from typing import Any, Literal
 from my_llm.device import world
 from my_llm.journal import read_metrics
 from my_llm.machine import measure_matmul
-from stage5_gpt.models import Cost, GPTConfig, cost_of
+from stage5_gpt.models import GPT, Cost, cost_of
 
 USUAL_SHARE = {"fp32": 0.5, "bf16": 0.2}  # of the measured rate, that trainings of 1 to 10M parameters reach here
 
@@ -59,15 +59,15 @@ class Plan:
                 "estimated_bytes": self.bytes, "machine_flops_per_second": self.rate}  # fmt: skip
 
 
-def estimate(
-    config: GPTConfig, max_steps: int, batch_size: int, accumulate: int, precision: Literal["fp32", "bf16"]
-) -> Plan:
+def estimate(model: GPT, max_steps: int, batch_size: int, accumulate: int, precision: Literal["fp32", "bf16"]) -> Plan:
     """Plan a training: `batch_size` windows in each of `accumulate` micro-batches a step."""
     import torch
 
     rate = 1e9 * world() * measure_matmul(torch.float32 if precision == "fp32" else torch.bfloat16, seconds=0.2)
-    tokens, kept = batch_size * accumulate * config.context, -(-batch_size // world()) * config.context
-    return Plan(cost_of(config), tokens, max_steps, kept, rate, USUAL_SHARE[precision])
+    context = model.config.context
+    tokens, kept = batch_size * accumulate * context, -(-batch_size // world()) * context
+    share = USUAL_SHARE[precision] * (0.75 if model.checkpointing else 1)  # the second forward pass is no progress
+    return Plan(cost_of(model.config, checkpointing=model.checkpointing), tokens, max_steps, kept, rate, share)
 
 
 def reached(folder: Path, mark: float, tokens_per_step: int) -> str:

@@ -234,7 +234,7 @@ def run(config: TrainConfig) -> None:
             prepared = compiled(prepared, model.blocks if config.dropout else [model.blocks], device)
         optimizer = optimizer_of(model, config)
         max_steps = config.max_steps or config.epochs * max(prepared.per_epoch // config.accumulate, 1)
-        plan = estimate(model.config, max_steps, config.batch_size, config.accumulate, precision)
+        plan = estimate(model, max_steps, config.batch_size, config.accumulate, precision)
         run.say(f"{corpus.source}: {prepared.size}\n{plan.told()}")
 
         start = run.attach(

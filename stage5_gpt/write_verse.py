@@ -28,8 +28,8 @@ class WriteVerseConfig(BaseConfig):
     """a line that rhymes with yours, or a poem in Chinese"""
     prompt: str = ""
     """the line before, or the beginning of the poem; \\n is a line end"""
-    characters: int = 0
-    """5 or 7: force a quatrain with clauses of so many characters, without a prompt; 0: as the model likes"""
+    characters: Literal[0, 5, 7] = 0
+    """force a quatrain with clauses of so many characters, without a prompt; 0: as the model likes"""
     candidates: int = 32
     """how many to draw"""
     show: int = 1
@@ -42,7 +42,7 @@ class WriteVerseConfig(BaseConfig):
     """also write the scores to this JSON file"""
 
     ranges: ClassVar[dict[str, tuple[float, float]]] = {
-        **BaseConfig.ranges, "characters": (0, 100), "candidates": (1, 10_000), "show": (1, 1000),
+        **BaseConfig.ranges, "candidates": (1, 10_000), "show": (1, 1000),
         "temperature": (0, 100), "evaluate": (0, math.inf),
     }  # fmt: skip
 

@@ -54,8 +54,12 @@ class Cost:
     kept_bytes_per_token: int  # of the forward pass, for the backward one, in fp32
 
 
-def cost_of(config: GPTConfig) -> Cost:
-    """Computed from the sizes alone; a test counts the parameters of the built model."""
+def cost_of(config: GPTConfig, *, checkpointing: bool = False) -> Cost:
+    """Computed from the sizes alone; a test counts the parameters of the built model.
+
+    Args:
+        checkpointing: Of each block only what it reads is kept, and what one block computes.
+    """
     c, wide = config, ACTIVATIONS[config.activation][1]
     width, hidden, groups = c.model, c.hidden or 4 * c.model, c.groups or c.heads
     inward, outward = (c.heads + 2 * groups) * (width // c.heads), width
@@ -67,5 +71,6 @@ def cost_of(config: GPTConfig) -> Cost:
     parameters = tables + c.layers * (matrices + biases + 2 * norm) + norm
     products = c.layers * matrices + c.vocab_size * width
     # A block keeps what its two norms read and said, queries, keys, values, the mean, and both sides of the activation.
-    kept = c.layers * (4 * width + inward + outward + (wide + 1) * hidden) + 2 * width
+    block = 4 * width + inward + outward + (wide + 1) * hidden
+    kept = (c.layers * width + block if checkpointing else c.layers * block) + 2 * width
     return Cost(parameters, products, 6 * products + 12 * c.layers * c.context * width, 16 * parameters, 4 * kept)

@@ -170,7 +170,7 @@ def bits_per_byte(model: nn.Module, text: Text) -> float:
 # --- tables and figures -----------------------------------------------------------------------------------------------
 
 
-def dots(chart: Any, rows: Sequence[Row], key: str, color: str) -> None:
+def dots(chart: Any, rows: Sequence[Row], key: str, color: str, unit: str = "") -> None:
     """One point for each row with its spread; where it has none, a dash, or for a target that it was not reached."""
     for place, row in enumerate(rows):
         if row.get(key) is None:
@@ -192,14 +192,15 @@ def dots(chart: Any, rows: Sequence[Row], key: str, color: str) -> None:
     chart.locator_params(axis="x", nbins=6)
     chart.xaxis.set_major_formatter(lambda value, place: f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}")
     chart.grid(alpha=0.25)
-    chart.set_title(key.replace("_", " "), fontsize=10, loc="left")
+    title = key.replace("_", " ") + (" the target" if key.endswith("_to") else "")
+    chart.set_title(f"{title} ({unit})" if unit and "seconds" not in key else title, fontsize=10, loc="left")
 
 
-def draw_columns(name: str, rows: Sequence[Row], keys: Sequence[str], title: str) -> None:
-    """The figure of a study: a chart of `dots` for each of the columns."""
-    figure, charts = sheet(len(keys), width=4.2, height=1.1 + 0.3 * len(rows), title=title)
-    for chart, key, color in zip(charts, keys, PALETTE):
-        dots(chart, rows, key, color)
+def draw_columns(name: str, rows: Sequence[Row], units: Mapping[str, str], title: str) -> None:
+    """The figure of a study: a chart of `dots` for each of the columns; `units`: as in `ledger.record`."""
+    figure, charts = sheet(len(units), width=4.2, height=1.1 + 0.3 * len(rows), title=title)
+    for chart, (key, unit), color in zip(charts, units.items(), PALETTE):
+        dots(chart, rows, key, color, unit)
     studies.save(figure, name, stage=StudyConfig.stage)
 
 
@@ -216,7 +217,7 @@ def publish(
     started: float,
 ) -> None:
     """Write the table, and a figure with a chart of each column in `draw`."""
-    draw_columns(name, rows, draw, title.split(":")[0])
+    draw_columns(name, rows, {key: columns[key] for key in draw}, title.split(":")[0])
     finish(config, name, title=title, columns=columns, rows=rows, seen=seen(), started=started, corpus=corpus)
 
 

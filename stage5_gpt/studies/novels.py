@@ -13,6 +13,7 @@ from my_llm.language.batches import tokens_of
 from my_llm.language.diversity import diversity
 from my_llm.language.scoring import predicted_bytes
 from my_llm.language.writer import Writer
+from my_llm.text import unknown_id
 from stage2_rnn_lstm.models import NGramModel
 from stage5_gpt.language import loss_of
 from stage5_gpt.models import GPT
@@ -34,6 +35,7 @@ def measured(writer: Writer, dataset: str, prompt: str, seed: int) -> tuple[list
     tokens = tokens_of(tokenizer, text, "test")
     with autocast(writer.precision, writer.device):
         loss = loss_of(cast(GPT, writer.model), tokens)
+    unknown = round(100 * float((tokens == unknown_id(tokenizer)).float().mean()), 2)
     counts = NGramModel.fit(torch.tensor(tokenizer.encode(corpus.train)), tokenizer.vocab_size, ORDER)
     nats = {"GPT": float(loss.total), "n-grams": float(counts.score(tokens)[1:].sum())}
 
@@ -48,6 +50,7 @@ def measured(writer: Writer, dataset: str, prompt: str, seed: int) -> tuple[list
         found = diversity(some, "characters")
         row: Row = {"case": f"{dataset}, {name}", "n": len(tokens) - 1}
         if name in nats:
+            row["unknown"] = unknown
             row["bits_per_byte"] = round(metrics.bits_per_byte(nats[name], predicted_bytes(tokenizer, text)), 3)
             row["perplexity"] = round(metrics.perplexity(nats[name], len(tokens) - 1), 2)
         row |= {measure: round(found[measure], 3) for measure in ("distinct_2", "repetition_4")}
@@ -68,7 +71,8 @@ def novels(config: StudyConfig) -> None:
     publish(
         config, "novels", corpus, rows, started=started, draw=("bits_per_byte", "distinct_2"),
         title="Shakespeare and the Three Kingdoms: test text, models of characters",
-        columns=dict.fromkeys(("bits_per_byte", "perplexity", "distinct_2", "repetition_4", "n"), ""),
+        columns={**dict.fromkeys(("bits_per_byte", "perplexity"), ""), "unknown": "%",
+                 **dict.fromkeys(("distinct_2", "repetition_4", "n"), "")},
         seen=lambda: "bits per byte: " + ", ".join(bits),
     )  # fmt: skip
     record_samples(config, "novels", samples, title="What they write", corpus=corpus, started=started)

@@ -5,6 +5,7 @@ these very settings is not repeated.
 """
 
 import html
+import json
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 
 from my_llm import ledger
+from my_llm.cli import command_line
 from my_llm.errors import CheckpointError
 from my_llm.language.writer import Writer
 from my_llm.run import home
@@ -48,10 +50,12 @@ def made(config: StudyConfig, script: str, name: str, flags: Mapping[str, Any]) 
     wanted = {**flags, "run_name": name, "seed": config.seed}
     if config.max_steps:
         wanted |= {"max_steps": config.max_steps, "run_name": f"{name}-{config.max_steps}"}
-    if (folder := finished(wanted)) is None:
-        line = [sys.executable, str(ROOM / script), "--precision", config.precision, "--device", config.device]
-        line += [part for key, value in wanted.items() for part in flag_of(key, value)]
-        if subprocess.run(line, stdout=subprocess.DEVNULL).returncode or (folder := finished(wanted)) is None:
+    flags = {"precision": config.precision, "device": config.device, **wanted}
+    typed = [part for key, value in flags.items() for part in flag_of(key, value)]
+    if (folder := finished(wanted["run_name"], typed)) is None:
+        line = [sys.executable, str(ROOM / script), *typed]
+        failed = subprocess.run(line, stdout=subprocess.DEVNULL).returncode
+        if failed or (folder := finished(wanted["run_name"], typed)) is None:
             raise CheckpointError(f"{script} did not end well", got=name)
     return folder / "best.pt"
 
@@ -61,12 +65,12 @@ def opened(config: StudyConfig, path: Path) -> Writer:
     return load_writer(path, torch.device("cpu"), config.precision)
 
 
-def finished(wanted: Mapping[str, Any]) -> Path | None:
-    """The newest run that has come to its end with these settings."""
-    for folder in sorted((home() / "runs" / "stage5_gpt").glob(f"*-{wanted['run_name']}"), reverse=True):
+def finished(name: str, typed: Sequence[str]) -> Path | None:
+    """The newest run of this name that has come to its end and was started with these flags and no others."""
+    for folder in sorted((home() / "runs" / "stage5_gpt").glob(f"*-{name}"), reverse=True):
         if (folder / "summary.json").exists() and (folder / "best.pt").exists():
-            settings = tomllib.loads((folder / "config.toml").read_text("utf-8"))
-            if all(settings.get(key) == value for key, value in wanted.items()):
+            command = json.loads((folder / "environment.json").read_text("utf-8"))["command"]
+            if command.endswith(f" {command_line(typed)}"):
                 return folder
     return None
 

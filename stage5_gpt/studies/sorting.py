@@ -10,7 +10,7 @@ from my_llm.classification import first_and_last
 from my_llm.data.catalog import Example
 from my_llm.language.batches import Windows
 from my_llm.language.scoring import next_token_loss
-from my_llm.studies import check, mean_and_spread
+from my_llm.studies import check, mean_and_spread, together
 from stage1_mlp.models import Bags, naive_bayes
 from stage5_gpt.models import GPT, GPTConfig, classifier_from, freeze
 from stage5_gpt.studies import StudyConfig, encoder, seeds_of, steps_of
@@ -88,7 +88,7 @@ def sorting(config: StudyConfig) -> None:
             rows.append(row)
     keys = [f"accuracy_{count}" for count in LABELS]
     publish(
-        config, "sorting", texts["sentiment"].corpus, rows, draw=keys, started=started,
+        config, "sorting", together([news.corpus for news in texts.values()]), rows, draw=keys, started=started,
         columns={**{f"{key}{end}": "%" for key in keys for end in ("", "_sd")}, "reading": "s", "tuning": "s"},
         title="Topics of AG News (4), sentiment of movie reviews (2): accuracy by the number of labels",
         seen=lambda: "; ".join(f"{row['case']}: {row[keys[0]]} and {row[keys[1]]} %" for row in rows),

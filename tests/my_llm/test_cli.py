@@ -68,6 +68,9 @@ def test_a_preset_is_a_file_beside_the_script(flags: list[str], tmp_path: Path, 
     assert (config.epochs, config.lr) == (7, 0.5 if "--lr" in flags else 0.125)
     with pytest.raises(ConfigError, match="unknown preset; got 'smal'; valid: small; next: did you mean small"):
         parse(Config, ["--preset", "smal"])
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "elsewhere" / "train.py")])
+    with pytest.raises(ConfigError, match="this script has no presets; got 'small'; next: --config FILE.toml"):
+        parse(Config, flags)
     with pytest.raises(ConfigError, match="--preset is a --config already"):
         parse(Config, [*flags, "--config", "c.toml"])
 

@@ -58,3 +58,10 @@ def test_a_result_is_recorded_and_shown(home: Path, capsys: pytest.CaptureFixtur
     assert table["rows"] == rows
     shown = capsys.readouterr().out
     assert "seen    b is gone" in shown and "2 ± 0.5" in shown
+
+
+def test_several_corpora_are_named_as_one_source():
+    one, two = studies.Together("a", "here", "1" * 64), studies.Together("b", "there", "2" * 64)
+    both = studies.together([one, two])
+    assert (both.name, both.source) == ("a and b", "a: here; b: there")
+    assert len(both.sha256) == 64 and both.sha256 != studies.together([two, one]).sha256

@@ -21,7 +21,7 @@ def a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def planned(**changes: object) -> planning.Plan:
-    return planning.estimate(GPTConfig(**{**SHAPE, **changes}), 10, 4, 2, "fp32")  # type: ignore[arg-type]
+    return planning.estimate(GPT(GPTConfig(**{**SHAPE, **changes})), 10, 4, 2, "fp32")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_step_is_all_its_micro_batches_and_memory_one_of_them():
     assert plan.flops == plan.cost.flops_per_token * 512 * 10
     assert plan.seconds == pytest.approx(plan.flops / (100e9 * planning.USUAL_SHARE["fp32"]))
     assert plan.bytes == 16 * plan.cost.parameters + plan.cost.kept_bytes_per_token * 256
-    assert planning.estimate(GPTConfig(**SHAPE), 10, 4, 1, "bf16").rate == 300e9  # type: ignore[arg-type]
+    assert planning.estimate(GPT(GPTConfig(**SHAPE)), 10, 4, 1, "bf16").rate == 300e9  # type: ignore[arg-type]
 
 
 def test_of_two_processes_each_keeps_half_and_both_compute(monkeypatch: pytest.MonkeyPatch):
@@ -81,9 +81,18 @@ def test_what_a_step_keeps_is_within_a_factor_of_two():
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         loss = next_token_loss(model, Batch(tokens[:, :-1], tokens[:, 1:]))
     measured = sum(storage.nbytes() for storage in kept.values())
-    plan = planning.estimate(model.config, 1, 4, 1, "fp32")
+    plan = planning.estimate(model, 1, 4, 1, "fp32")
     estimated = plan.cost.kept_bytes_per_token * plan.kept_tokens
     assert 0.5 < measured / estimated < 2 and loss.total.requires_grad
+
+
+def test_checkpointing_keeps_less_and_takes_a_third_longer():
+    model = GPT(GPTConfig(**{**SHAPE, "layers": 12}))  # type: ignore[arg-type]
+    usual = planning.estimate(model, 10, 4, 2, "fp32")
+    model.checkpointing = True
+    plan = planning.estimate(model, 10, 4, 2, "fp32")
+    assert plan.flops == usual.flops and plan.seconds == pytest.approx(usual.seconds * 4 / 3)
+    assert plan.cost.kept_bytes_per_token < usual.cost.kept_bytes_per_token / 5
 
 
 def test_it_is_told_and_written_down():

@@ -75,15 +75,25 @@ def test_text_in_a_cell_is_nothing_but_text():
     assert projects.cell_of("def f():\n    x", code=True) == "<code>def f():<br>&nbsp;&nbsp;&nbsp;&nbsp;x</code>"
 
 
-def test_a_finished_run_with_these_settings_is_taken(home: Path, trained: Trained):
-    trained()
-    wanted = {"run_name": "gpt", "model": 32, "lr": 0.01}
-    folder = projects.finished(wanted)
-    assert folder is not None and folder.name.endswith("-gpt")
-    assert load_writer(folder / "best.pt", torch.device("cpu")).model is not None
-    assert projects.finished({**wanted, "lr": 0.02}) is projects.finished({**wanted, "run_name": "absent"}) is None
-    config = dataclasses.replace(CONFIG, max_steps=0)
-    assert projects.made(config, "train.py", "gpt", {"model": 32, "max_steps": 60}) == folder / "best.pt"
+def test_a_finished_run_with_these_settings_and_no_others_is_taken(home: Path):
+    config = dataclasses.replace(CONFIG, max_steps=3)
+    flags = {
+        "dataset": "tiny_shakespeare",
+        "layers": 1,
+        "heads": 2,
+        "model": 8,
+        "context": 8,
+        "batch_size": 2,
+        "bias": False,
+    }
+    made = projects.made(config, "train.py", "some", flags)
+    assert load_writer(made, torch.device("cpu")).model is not None and made.parent.name.endswith("-some-3")
+    assert projects.made(config, "train.py", "some", flags) == made
+    typed = (made.parent / "environment.json").read_text().split("train.py ")[1].split('"')[0].split()
+    assert projects.finished("some-3", typed) == made.parent
+    for others in ([*typed, "--lr", "1"], typed[2:-1], ["--lr", "1", *typed[2:]]):
+        assert projects.finished("some-3", others) is None
+    assert projects.finished("absent", typed) is None
     with pytest.raises(CheckpointError, match="did not end well; got 'gpt'"):
         projects.made(config, "no_such_script.py", "gpt", {"model": 33})
 

@@ -165,7 +165,7 @@ def test_it_answers_a_line_with_a_line(write):
     ("flags", "words"),
     [([], "needs its first line"), (["--prompt", "x", "--evaluate", "3"], "prompts of its own"),
      (["--prompt", "x", "--report", "a.json"], "--report needs scores"), (["--form", "ode"], "--form"),
-     (["--prompt", "x", "--characters", "7"], "without a prompt"),
+     (["--prompt", "x", "--characters", "7"], "without a prompt"), (["--characters", "6"], "--characters"),
      (["--prompt", "x", "--candidates", "0"], "out of range"),
      (["--prompt", "x", "--checkpoint", "absent.pt"], "cannot open checkpoint")],
 )  # fmt: skip
