@@ -17,6 +17,7 @@ PROJECTS: dict[str, str] = {
     "rhymed": "押韵",
     "in_form": "合乎格律",
     "copied": "抄自原书",
+    "unknown": "未知字符",
     **{f"level_{level}": f"第 {level} 级" for level in (1, 2, 3)},
     "all_levels": "全部",
     "reading": "先阅读",

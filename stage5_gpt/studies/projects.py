@@ -1,15 +1,15 @@
 """What the studies of the projects share: a model that train.py or finetune.py made, and text in the cell of a table.
 
-The projects are commands, so the studies call the same commands and judge what comes out. A run that has finished with
-these very settings is not repeated.
+The projects are commands, so the studies call the same commands and judge what comes out. A run that has finished and
+was started with the very same words is not repeated.
 """
 
 import html
 import json
+import re
 import subprocess
 import sys
 import time
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,7 @@ MARKS = str.maketrans({mark: f"&#{ord(mark)};" for mark in "*_`|[]\\~$"})  # wha
 
 def trained(config: StudyConfig, preset: str) -> Path:
     """The checkpoint of `train.py --preset <preset>`, which is trained if that has not been done."""
-    flags = tomllib.loads((ROOM / "presets" / f"{preset}.toml").read_text("utf-8"))
-    return made(config, "train.py", preset, flags)
+    return made(config, "train.py", preset, {"preset": preset})
 
 
 def tuned(config: StudyConfig, name: str, start: Path, flags: Mapping[str, Any]) -> Path:
@@ -47,15 +46,14 @@ def made(config: StudyConfig, script: str, name: str, flags: Mapping[str, Any]) 
     Raises:
         CheckpointError: the training failed; it has said why.
     """
-    wanted = {**flags, "run_name": name, "seed": config.seed}
-    if config.max_steps:
-        wanted |= {"max_steps": config.max_steps, "run_name": f"{name}-{config.max_steps}"}
-    flags = {"precision": config.precision, "device": config.device, **wanted}
-    typed = [part for key, value in flags.items() for part in flag_of(key, value)]
-    if (folder := finished(wanted["run_name"], typed)) is None:
+    usual = StudyConfig()
+    asked = {key: getattr(config, key) for key in ("precision", "device", "seed", "max_steps")}
+    asked = {key: value for key, value in asked.items() if value != getattr(usual, key)}
+    name = f"{name}-{config.max_steps}" if config.max_steps else name
+    typed = [part for key, value in {**flags, "run_name": name, **asked}.items() for part in flag_of(key, value)]
+    if (folder := finished(name, typed)) is None:
         line = [sys.executable, str(ROOM / script), *typed]
-        failed = subprocess.run(line, stdout=subprocess.DEVNULL).returncode
-        if failed or (folder := finished(wanted["run_name"], typed)) is None:
+        if subprocess.run(line, stdout=subprocess.DEVNULL).returncode or (folder := finished(name, typed)) is None:
             raise CheckpointError(f"{script} did not end well", got=name)
     return folder / "best.pt"
 
@@ -66,11 +64,12 @@ def opened(config: StudyConfig, path: Path) -> Writer:
 
 
 def finished(name: str, typed: Sequence[str]) -> Path | None:
-    """The newest run of this name that has come to its end and was started with these flags and no others."""
+    """The newest run of this name that has come to its end and was started with these words, whatever the threads."""
     for folder in sorted((home() / "runs" / "stage5_gpt").glob(f"*-{name}"), reverse=True):
         if (folder / "summary.json").exists() and (folder / "best.pt").exists():
             command = json.loads((folder / "environment.json").read_text("utf-8"))["command"]
-            if command.endswith(f" {command_line(typed)}"):
+            words = re.sub(r" --threads \d+", "", command).partition(" --")[2]
+            if f"--{words}" == command_line(typed):
                 return folder
     return None
 

@@ -77,24 +77,19 @@ def test_text_in_a_cell_is_nothing_but_text():
 
 def test_a_finished_run_with_these_settings_and_no_others_is_taken(home: Path):
     config = dataclasses.replace(CONFIG, max_steps=3)
-    flags = {
-        "dataset": "tiny_shakespeare",
-        "layers": 1,
-        "heads": 2,
-        "model": 8,
-        "context": 8,
-        "batch_size": 2,
-        "bias": False,
-    }
+    flags = {"dataset": "tiny_shakespeare", "layers": 1, "heads": 2, "model": 8, "context": 8, "batch_size": 2}
     made = projects.made(config, "train.py", "some", flags)
     assert load_writer(made, torch.device("cpu")).model is not None and made.parent.name.endswith("-some-3")
     assert projects.made(config, "train.py", "some", flags) == made
-    typed = (made.parent / "environment.json").read_text().split("train.py ")[1].split('"')[0].split()
+    text = (made.parent / "environment.json").read_text()
+    typed = text.split("train.py ")[1].split('"')[0].split()
     assert projects.finished("some-3", typed) == made.parent
-    for others in ([*typed, "--lr", "1"], typed[2:-1], ["--lr", "1", *typed[2:]]):
+    for others in ([*typed, "--lr", "1"], typed[:-1], ["--lr", "1", *typed]):
         assert projects.finished("some-3", others) is None
     assert projects.finished("absent", typed) is None
-    with pytest.raises(CheckpointError, match="did not end well; got 'gpt'"):
+    (made.parent / "environment.json").write_text(text.replace(" --run_name", " --threads 1 --run_name"))
+    assert projects.finished("some-3", typed) == made.parent
+    with pytest.raises(CheckpointError, match="did not end well; got 'gpt-3'"):
         projects.made(config, "no_such_script.py", "gpt", {"model": 33})
 
 
