@@ -1,5 +1,5 @@
 # The same as `python3 start.py NAME`, for those who have make.
-.PHONY: tour test check doctor tables notebooks bench bench-reliability format
+.PHONY: tour test check doctor tables notebooks docs bench bench-reliability format
 
 tour:
 	@python3 start.py tour
@@ -13,6 +13,8 @@ tables:
 	@python3 start.py tables
 notebooks:
 	@python3 start.py notebooks
+docs:
+	@python3 start.py docs
 bench:
 	@python3 start.py bench
 bench-reliability:

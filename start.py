@@ -36,6 +36,7 @@ COMMANDS = {
     "tour": Command("train a small model of every stage and write runs/tour/report.html", ["-m", "lab", "tour"]),
     "doctor": Command("print what a bug report needs, and what to mend", ["-m", "lab", "doctor"]),
     "tables": Command("write the numbers of results/ into the pages", ["-m", "lab", "tables"]),
+    "docs": Command("build the pages as a site in site/ that needs no network", ["-m", "lab", "docs"], tools=True),
     "bench": Command("measure speed on this machine", ["-m", "lab", "bench"]),
     "bench-reliability": Command("kill, damage, deceive: the long run", ["-m", "lab", "bench-reliability"], tools=True),
     "test": Command("run all tests", ["-m", "pytest", "-n", "2", "--dist", "loadfile"], tools=True),

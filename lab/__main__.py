@@ -18,11 +18,14 @@ class Command(NamedTuple):
 COMMANDS = {
     "tour": Command("train a small model of every stage and write runs/tour/report.html", "tour:main"),
     "report": Command("write the report of the last tour again", "report:main"),
+    "compare": Command("compare every generation of models: the ladder", "compare:main"),
+    "check-run": Command("say whether a training looks normal: my-llm check-run runs/stage1_mlp/...", "check_run:main"),
     "doctor": Command("print what a bug report needs, and what to mend", "doctor:main"),
     "tables": Command("write the numbers of results/ into the pages; --check only looks", "tables:main"),
     "milestones": Command("train and score the milestones of the README over several seeds", "milestones:main"),
     "bench": Command("measure speed on this machine", "bench:main"),
     "bench-reliability": Command("kill, damage, deceive: the long run", "bench:reliability"),
+    "docs": Command("build the pages as a site in site/ that needs no network", "docs:main"),
     "check": Command("layout, lint, types, architecture, stale tables", "__main__:check"),
     "notebooks": Command("execute every notebook from top to bottom", "notebooks:main"),
 }
