@@ -1,7 +1,9 @@
 """`my-llm compare`: the whole path seen at once, measured here.
 
     ladder       every generation of language models on one text, in three races
+    abilities    which of them knows order, recalls from far away, and shows where its answer comes from
     complexity   how operations, waiting, paths and memory grow with the length of a text, predicted and counted
+    budget       what a minute of `train.py --budget` buys in each stage
 
 Its tables stand in results/compare/, its figures in docs/figures/; what they mean stands in docs/en/compare.md.
 """
@@ -22,7 +24,7 @@ class CompareConfig(BaseConfig):
     """Compare every generation of models."""
 
     parts: tuple[str, ...] = ("all",)
-    """what to compare, by name: ladder, complexity; all: everything"""
+    """what to compare, by name: ladder, abilities, complexity, budget; all: everything"""
     dataset: str = "auto"
     """corpus of the ladder, a language modelling one"""
     workers: int = 0
@@ -50,54 +52,99 @@ def ladder(config: CompareConfig) -> None:
     """Who predicts a text best with equal parameters, after equal text, and after equal time?"""
     from lab import ladder as races
     from lab.generations import GENERATIONS
+    from lab.jobs import folder_of
 
     started = time.perf_counter()
     corpus, *_ = races.parts_of(config.dataset)
     setting = races.Setting(corpus.name, config.seed, config.max_steps)
     names = list(GENERATIONS)
     print(f"{corpus.source}: {len(races.jobs(names))} trainings of at most a few minutes each", flush=True)
-    done = races.race(setting, names, races.folder_of(setting, corpus.sha256), races.workers_of(config.workers))
-    rows = races.table_of(done, races.count(setting), names)
-    title = (
-        f"Bits per byte of {len(corpus.validation):,} characters of {corpus.name} that nobody has read: "
-        f"{races.SIZE:,} parameters and {races.PASSES} passes; {races.TOKENS:,} characters; {races.SECONDS:g} s"
-    )
-    draw_ladder(rows)
-    publish(config, "ladder", rows, races.COLUMNS, title=title, corpus=corpus, started=started)
-    for key in races.BITS:
-        first = min(rows, key=lambda row: row[key])
-        print(f"seen    {key.replace('_', ' ')}: {first['case']}, {first[key]:.3f}")
+    done = races.race(setting, names, folder_of("ladder", races.rules(setting, corpus.sha256)), config.workers)
+    found = races.table_of(done, races.count(setting), names)
+    first, second = f"{races.SIZE:,} parameters and {races.PASSES} passes", f"{races.TOKENS:,} characters"
+    said = f"{first}; {second}; {races.SECONDS:g} s of one core"
+    judged = f"Bits per byte of {len(corpus.validation):,} characters of {corpus.name} that nobody has read: {said}"
+    draw_ladder(found)
+    rows, costs = races.results_of(found), races.costs_of(found)
+    publish(config, "ladder", rows, races.BITS, title=judged, corpus=corpus, started=started)
+    taken = f"What the ladder took: {said}"
+    publish(config, "ladder_costs", costs, races.COSTS, title=taken, corpus=corpus, started=started)
+    for race in races.RACES:
+        winner = min(rows, key=lambda row: row[f"equal_{race}"])
+        print(f"seen    equal {race}: {winner['case']}, {winner[f'equal_{race}']:.3f}")
 
 
-def draw_ladder(rows: Sequence[Mapping[str, Any]]) -> None:
-    """One rung for each generation, in the order of the stages, and three charts that share their height."""
+def draw_ladder(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
+    """Three charts of bars, in the order of the stages, that share their height; and the third race as it was run."""
     from lab import ladder as races
     from lab.generations import GENERATIONS
     from my_llm import studies
     from my_llm.plots import INK, PALE, PALETTE
 
-    figure, charts = studies.sheet(
-        3, width=4.6, height=4.4, title="One text, every generation: bits per byte of what comes next (lower is better)"
-    )
-    told = (
-        f"equal parameters: {races.SIZE:,}, {races.PASSES} passes",
-        f"equal text: {races.TOKENS:,} characters, any size",
-        f"equal time: {races.SECONDS:g} s of one core, any size",
-    )
-    names = [row["case"] for row in rows]
+    title = "One text, every generation: bits per byte of what comes next (lower is better)"
+    figure, charts = studies.sheet(4, width=6.2, height=4.2, rows=2, title=title)
+    told = {
+        "parameters": f"equal parameters: {races.SIZE:,}, {races.PASSES} passes over the text",
+        "tokens": f"equal text: {races.TOKENS:,} characters once, any size",
+        "seconds": f"equal time: {races.SECONDS:g} s of one core, any size",
+    }
     years = {races.NGRAM: 1948, **{name: one.year for name, one in GENERATIONS.items()}}
-    low, high = (side(row[key] for row in rows for key in races.BITS) for side in (min, max))
-    for chart, key, title, color in zip(charts, races.BITS, told, PALETTE):
-        values = [row[key] for row in rows]
+    everything = [row["bits"] for race in found.values() for row in race.values()]
+    low, high = min(everything), max(everything)
+    for chart, (race, rows), color in zip(charts, found.items(), PALETTE):
+        values = [row["bits"] for row in rows.values()]
         first = values.index(min(values))
-        chart.bar(names, values, color=[color if place == first else PALE for place in range(len(values))], width=0.7)
+        colors = [color if place == first else PALE for place in range(len(values))]
+        chart.bar([*rows], values, color=colors, width=0.7)
         for place, value in enumerate(values):
-            chart.annotate(f"{value:.2f}", (place, value), (0, 3), textcoords="offset points", ha="center", fontsize=8,
+            chart.annotate(f"{value:.2f}", (place, value), (0, 3), textcoords="offset points", ha="center", fontsize=9,
                            color=INK, fontweight="bold" if place == first else "normal")  # fmt: skip
         chart.set_ylim(low - 0.35 * (high - low), high + 0.12 * (high - low))
-        chart.set_xticks(range(len(names)), [f"{name}\n{years[name]}" for name in names], rotation=60, fontsize=8)
-        chart.set_title(title, fontsize=10, loc="left")
+        names = [f"{name}\n{years[name]}" for name in rows]
+        chart.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
+        chart.set_title(told[race], fontsize=10, loc="left")
+    draw_race(charts[3], found["seconds"])
     studies.save(figure, "ladder", stage=STAGE)
+
+
+def draw_race(chart: Any, rows: Mapping[str, Mapping[str, Any]]) -> None:
+    """What each network says of the text that it learns from, second by second; counting is done before they begin."""
+    from lab.ladder import NGRAM, SECONDS
+    from my_llm.plots import INK, PALETTE
+
+    counted = rows[NGRAM]["bits"]
+    chart.axhline(counted, color=INK, linestyle="--", linewidth=1)
+    chart.annotate(f"counting: {NGRAM}", (1, counted), (0, -11), textcoords="offset points", fontsize=8, color=INK)
+    for number, (name, row) in enumerate((name, row) for name, row in rows.items() if name != NGRAM):
+        seconds, bits = zip(*row["curve"])
+        color, style = PALETTE[number % 4], ("-", "--")[number // 4]
+        chart.plot(seconds, bits, label=name, color=color, linestyle=style, linewidth=1.6)
+    chart.set_xscale("log")
+    chart.set_xlim(1, SECONDS)
+    chart.set_xticks([1, 2, 5, 10, 20, 50, SECONDS], ["1", "2", "5", "10", "20", "50", f"{SECONDS:g}"])
+    chart.minorticks_off()
+    chart.set_ylim(counted - 0.3, 4.6)
+    chart.set_xlabel("seconds of one core")
+    chart.legend(fontsize=8, frameon=False, ncols=2)
+    chart.set_title("the third race as it was run: bits per character of the batches", fontsize=10, loc="left")
+
+
+def abilities(config: CompareConfig) -> None:
+    """Can each generation do what one ability is needed for?"""
+    from lab import abilities as tasks
+    from lab.jobs import folder_of
+
+    started = time.perf_counter()
+    folder = folder_of("abilities", tasks.rules(config.seed, config.max_steps))
+    done = tasks.learn(tasks.MODELS, config.seed, config.max_steps, folder, config.workers)
+    rows = tasks.table_of(done, tasks.MODELS)
+    title = (
+        f"Answers right: which of two came first (chance {tasks.CHANCE['order']:g} %), which of 8 keys it was, by "
+        f"distance ({tasks.CHANCE['recall']:g} %), which value has a key ({tasks.CHANCE['pairs']:g} %); "
+        f"{tasks.PARAMETERS:,} parameters, {tasks.SECONDS:g} s of one core; how often the key is found by trial, and "
+        "by a head"
+    )
+    publish(config, "abilities", rows, tasks.COLUMNS, title=title, started=started)
 
 
 def complexity(config: CompareConfig) -> None:
@@ -106,12 +153,21 @@ def complexity(config: CompareConfig) -> None:
 
     started = time.perf_counter()
     rows = costs.table_of()
-    columns = {f"{what}{end}": "" for what in costs.COUNTED for end in ("_should", "_exponent", "")}
     title = (
         f"Texts of {costs.LENGTHS[0]} to {costs.LENGTHS[-1]} tokens, width {costs.WIDTH}: how counts should grow, the "
         f"exponent that fits them, and the counts at {costs.LENGTHS[-1]}"
     )
-    publish(config, "complexity", rows, columns, title=title, started=started)
+    publish(config, "complexity", rows, costs.COLUMNS, title=title, started=started)
+
+
+def budget(config: CompareConfig) -> None:
+    """What does a minute of training buy in each stage, if the rule of --budget spends it?"""
+    from lab import budgets
+
+    started = time.perf_counter()
+    rows = list(budgets.rows())
+    title = "Trained with --budget, the best score on the validation part, over two seeds; seconds with everything"
+    publish(config, "budget", rows, budgets.COLUMNS, title=title, data="auto", started=started)
 
 
 def publish(
@@ -122,6 +178,7 @@ def publish(
     *,
     title: str,
     corpus: Any = None,
+    data: str = "made by rule",
     started: float,
 ) -> None:
     """Write the table into the ledger and show it."""
@@ -129,8 +186,8 @@ def publish(
     from my_llm.studies import figure_path, show_table
 
     path = ledger.record(
-        STAGE, name, title=title, command=command_of(config, name), columns=columns, rows=rows,
-        data=f"{corpus.name}: {corpus.source}" if corpus else "made by rule", sha256=corpus.sha256 if corpus else "",
+        STAGE, name, title=title, command=command_of(config, name.removesuffix("_costs")), columns=columns, rows=rows,
+        data=f"{corpus.name}: {corpus.source}" if corpus else data, sha256=corpus.sha256 if corpus else "",
         seed=config.seed, seconds=time.perf_counter() - started,
     )  # fmt: skip
     show_table(title, columns, rows)
@@ -149,4 +206,6 @@ def command_of(config: CompareConfig, part: str) -> str:
     return " ".join(["my-llm compare --parts", part, *flags])
 
 
-PARTS: dict[str, Callable[[CompareConfig], None]] = {"ladder": ladder, "complexity": complexity}
+PARTS: dict[str, Callable[[CompareConfig], None]] = {
+    "ladder": ladder, "abilities": abilities, "complexity": complexity, "budget": budget
+}  # fmt: skip

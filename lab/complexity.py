@@ -155,8 +155,8 @@ def exponent(lengths: Sequence[int], counts: Sequence[float | int]) -> float:
 
 
 def table_of(lengths: Sequence[int] = LENGTHS) -> list[Row]:
-    """A row for each reader: how each count should grow, the exponent that fits the counts, and the last count."""
-    rows = []
+    """A row for each reader and count: how it should grow, the exponent that fits the counts, and the last count."""
+    rows: list[Row] = []
     for name, reader in READERS.items():
         counts: dict[str, list[int]] = {what: [] for what in COUNTED}
         for length in lengths:
@@ -164,18 +164,17 @@ def table_of(lengths: Sequence[int] = LENGTHS) -> list[Row]:
             model, tokens = reader.make(length), torch.randint(VOCABULARY, (1, length))
             with sdpa_kernel(SDPBackend.MATH):  # the formula as it stands, not the kernel that keeps no scores
                 for what, measure in COUNTED.items():
-                    found = measure(model, tokens)
-                    if found is not None:
+                    if (found := measure(model, tokens)) is not None:
                         counts[what].append(found)
-        row: Row = {"case": name}
-        for what, measured in counts.items():
-            if measured:
-                fitted = round(exponent(lengths, measured), 2)
-                row |= {f"{what}_should": getattr(reader, what), f"{what}_exponent": fitted, what: measured[-1]}
-        rows.append(row)
-    return rows
+        rows += [
+            {"case": f"{what}: {name}", "theory": getattr(reader, what), "exponent": round(exponent(lengths, many), 2),
+             "count": many[-1]}
+            for what, many in counts.items() if many
+        ]  # fmt: skip
+    return sorted(rows, key=lambda row: list(COUNTED).index(row["case"].split(":")[0]))
 
 
+COLUMNS = {"theory": "", "exponent": "", "count": ""}
 COUNTED: dict[str, Callable[[nn.Module, Tensor], int | None]] = {
     "operations": operations,
     "waiting": waiting,

@@ -31,7 +31,11 @@ TOOLS = {"zensical": "zensical", "math_core": "math-core", "mmdr": "mmdr", "ziam
 
 # The site in reading order: a chapter's names and its pages, by their English files. The stages follow the first one.
 NAVIGATION = [
-    ("Begin here", "从这里开始", ["README.md", "docs/en/roadmap.md", "docs/en/tracks.md", "docs/en/courses.md"]),
+    (
+        "Begin here",
+        "从这里开始",
+        ["README.md", "docs/en/roadmap.md", "docs/en/tracks.md", "docs/en/compare.md", "docs/en/courses.md"],
+    ),
     (
         "Projects",
         "项目",

@@ -116,12 +116,12 @@ class Generation(NamedTuple):
 MODERN = {"positions": "rotary", "norm": "rms_plain", "activation": "relu2", "bias": False, "query_key_norm": True,
           "quiet": True}  # fmt: skip
 GENERATIONS: dict[str, Generation] = {
-    "MLP": Generation(2003, 1, mlp, 0.008, 1024),
-    "RNN": Generation(1990, 2, recurrent("rnn"), 0.002, 2048, carried=True),
-    "LSTM": Generation(1997, 2, recurrent("lstm"), 0.016, 2048, carried=True),
-    "GRU": Generation(2014, 2, recurrent("gru"), 0.008, 2048, carried=True),
+    "MLP": Generation(2003, 1, mlp, 0.004, 512),
+    "RNN": Generation(1990, 2, recurrent("rnn"), 0.002, 1024, carried=True),
+    "LSTM": Generation(1997, 2, recurrent("lstm"), 0.008, 512, carried=True),
+    "GRU": Generation(2014, 2, recurrent("gru"), 0.004, 1024, carried=True),
     "attention alone": Generation(2017, 4, attention_only, 0.004, 512, grid=EVEN),
     "Transformer": Generation(2017, 4, transformer, 0.004, 512, grid=EVEN),
-    "GPT": Generation(2018, 5, gpt(), 0.004, 512, grid=EVEN),
-    "GPT, modern": Generation(2024, 5, gpt(**MODERN), 0.008, 1024, grid=EVEN, optimizer=muon),
+    "GPT": Generation(2018, 5, gpt(), 0.008, 1024, grid=EVEN),
+    "GPT, modern": Generation(2024, 5, gpt(**MODERN), 0.004, 1024, grid=EVEN, optimizer=muon),
 }

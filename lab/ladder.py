@@ -1,6 +1,6 @@
 """The ladder: one text, one validation part, every generation of language models, in three races.
 
-    parameters   all have as many, and all read the text three times: what do so many numbers learn?
+    parameters   all have as many, and all read the text five times: what do so many numbers learn?
     tokens       all read a million characters: who learns most from little text? The size is free.
     seconds      all have the same time on one core of this machine: what should one use? The size is free.
 
@@ -10,29 +10,28 @@ goes on where it stopped.
 """
 
 import dataclasses
-import json
+import itertools
 import math
-import multiprocessing
-import os
-import signal
+import statistics
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from my_llm.files import write_atomically
-from my_llm.run import Stopped, home
+from lab.generations import GENERATIONS
+from lab.jobs import Row, done
 
-Row = dict[str, Any]
 NGRAM = "n-gram"
+RACES = ("parameters", "tokens", "seconds")
 ORDERS = range(1, 9)
 SIZES = (50_000, 200_000, 800_000)  # parameters
 SIZE = 200_000  # of the first race
-PASSES = 3  # over the text, in the first race
+PASSES = 5  # over the text, in the first race
 TOKENS = 1_000_000  # of the second
-SECONDS = 40.0  # of the third: processor time of one core
-HELD_OUT = 50_000  # last characters of the training part: they choose sizes and orders
+SECONDS = 90.0  # of the third: processor time of one core
+HELD_OUT = 50_000  # first characters of the training part, which nobody learns: they choose sizes and orders
+POINTS = 40  # of a curve
 
 
 class Job(NamedTuple):
@@ -78,12 +77,12 @@ def parts_of(dataset: str) -> tuple[Any, Any, dict[str, Any]]:
     tokenizer = CharTokenizer.train([corpus.train])
     told, judged = (torch.tensor(tokenizer.encode(part)) for part in (corpus.train, corpus.validation))
     held_out = min(HELD_OUT, len(told) // 10)
-    return corpus, tokenizer, {"train": told[:-held_out], "choice": told[-held_out:], "validation": judged}
+    return corpus, tokenizer, {"train": told[held_out:], "choice": told[:held_out], "validation": judged}
 
 
 def bits_of(nats: dict[str, float], corpus: Any, tokens: dict[str, Any]) -> Row:
     """Bits per byte of the validation part, and of the one that chooses."""
-    choice = corpus.train[-len(tokens["choice"]) :]
+    choice = corpus.train[: len(tokens["choice"])]
     return {
         name: nats[part] / math.log(2) / len(text.encode())
         for name, part, text in (("bits", "validation", corpus.validation), ("chosen_by", "choice", choice))
@@ -94,7 +93,6 @@ def train(job: Job, setting: Setting) -> Row:
     """Run a race for one network; in a process of its own, on one thread."""
     import torch
 
-    from lab.generations import GENERATIONS
     from stage5_gpt.studies.common import fit
 
     torch.set_num_threads(1)
@@ -113,8 +111,17 @@ def train(job: Job, setting: Setting) -> Row:
     nats = {part: generation.nats(model, tokens[part]) for part in ("validation", "choice")}
     return {
         **bits_of(nats, corpus, tokens), "width": width, "parameters": parameters,
-        "tokens": len(learnt.losses) * generation.batch, "seconds": learnt.seconds[-1],
+        "tokens": len(learnt.losses) * generation.batch, "seconds": learnt.seconds[-1], "curve": curve_of(learnt),
     }  # fmt: skip
+
+
+def curve_of(learnt: Any) -> list[list[float]]:
+    """Seconds, and bits of a character in the batches up to there: means over ever more steps."""
+    ends = sorted({round(len(learnt.losses) ** (point / POINTS)) for point in range(POINTS + 1)})
+    return [
+        [round(learnt.seconds[end - 1], 2), round(statistics.fmean(learnt.losses[start:end]) / math.log(2), 3)]
+        for start, end in itertools.pairwise([0, *ends])
+    ]
 
 
 def count(setting: Setting) -> list[Row]:
@@ -135,59 +142,23 @@ def count(setting: Setting) -> list[Row]:
     return rows
 
 
-# --- all of them, two at a time, each once ----------------------------------------------------------------------------
-
-
-def quiet() -> None:
-    """In a worker: Ctrl-C is the business of the one who has started it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+# --- all of them, each once -------------------------------------------------------------------------------------------
 
 
 def race(setting: Setting, generations: Sequence[str], folder: Path, workers: int) -> dict[Job, Row]:
-    """The rows of all jobs; those that `folder` has are not run again.
+    """The rows of all trainings; those that `folder` has are not run again."""
 
-    Raises:
-        Stopped: by Ctrl-C.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    wanted = jobs(generations)
-    done = {job: json.loads((folder / job.file).read_text()) for job in wanted if (folder / job.file).exists()}
-    left = [job for job in wanted if job not in done]
-    if done:
-        print(f"{len(done)} of {len(wanted)} trainings are kept in {folder}", flush=True)
-    started = time.perf_counter()
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=quiet) as pool:
-        running = {pool.submit(train, job, setting): job for job in left}
-        try:
-            for number, future in enumerate(as_completed(running), 1):
-                job, row = running[future], future.result()
-                write_atomically(folder / job.file, json.dumps(row).encode())
-                done[job] = row
-                minutes = (time.perf_counter() - started) / number * (len(left) - number) / 60
-                print(
-                    f"{len(done):>3} of {len(wanted)}: {job.race}, {job.generation}, {row['parameters']:,} parameters: "
-                    f"{row['bits']:.3f} bits a byte, {row['seconds']:.0f} s; {minutes:.0f} min left",
-                    flush=True,
-                )
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in multiprocessing.active_children():
-                child.terminate()
-            raise Stopped(f"{len(done)} of {len(wanted)} trainings are kept; the same command goes on") from None
-    return done
+    def told(job: Job, row: Row) -> str:
+        size = f"{row['parameters']:,} parameters"
+        return f"{job.race}, {job.generation}, {size}: {row['bits']:.3f} bits a byte, {row['seconds']:.0f} s"
+
+    return done(jobs(generations), partial(train, setting=setting), folder, workers, told)
 
 
-def folder_of(setting: Setting, sha256: str) -> Path:
-    """A place for these very settings; another text or another race is another folder."""
-    import hashlib
-
-    rules = [dataclasses.astuple(setting), sha256, SIZES, SIZE, PASSES, TOKENS, SECONDS, HELD_OUT]
-    return home() / "runs" / "compare" / f"ladder-{hashlib.sha256(repr(rules).encode()).hexdigest()[:8]}"
-
-
-def workers_of(asked: int) -> int:
-    """Trainings at a time: one for each core, if nobody says otherwise."""
-    return asked or os.cpu_count() or 1
+def rules(setting: Setting, sha256: str) -> list[Any]:
+    """What the rows depend on: another text, race or rate is another ladder."""
+    rates = [(name, one.rate, one.batch) for name, one in GENERATIONS.items()]
+    return [dataclasses.astuple(setting), sha256, SIZES, SIZE, PASSES, TOKENS, SECONDS, HELD_OUT, rates]
 
 
 # --- what came of it --------------------------------------------------------------------------------------------------
@@ -198,31 +169,32 @@ def best(rows: Sequence[Row]) -> Row:
     return min(rows, key=lambda row: row["chosen_by"])
 
 
-def table_of(done: dict[Job, Row], grams: Sequence[Row], generations: Sequence[str]) -> list[Row]:
-    """One row for each generation: bits per byte in the three races, and what it took."""
-    small = best([row for row in grams if row["parameters"] <= SIZE])
-    found = {(NGRAM, name): best(grams) for name in ("tokens", "seconds")} | {(NGRAM, "parameters"): small}
-    for name in generations:
-        for one in ("parameters", "tokens", "seconds"):
-            rows = [row for job, row in done.items() if (job.race, job.generation) == (one, name)]
-            found[name, one] = best(rows)
+def table_of(rows_of: dict[Job, Row], grams: Sequence[Row], generations: Sequence[str]) -> dict[str, dict[str, Row]]:
+    """Race → generation → the row that counts: where the size is free, that of the size which was chosen."""
+    found = {race: {NGRAM: best(grams)} for race in RACES}
+    found["parameters"][NGRAM] = best([row for row in grams if row["parameters"] <= SIZE])
+    for race in RACES:
+        for name in generations:
+            found[race][name] = best([row for job, row in rows_of.items() if job[:2] == (race, name)])
+    return found
+
+
+def results_of(found: dict[str, dict[str, Row]]) -> list[Row]:
+    """Bits per byte, a row for each generation."""
+    names = found["parameters"]
     return [
-        {
-            "case": name,
-            "bits_equal_parameters": round(found[name, "parameters"]["bits"], 3),
-            "seconds_for_it": round(found[name, "parameters"]["seconds"], 1),
-            "bits_equal_tokens": round(found[name, "tokens"]["bits"], 3),
-            "size_for_it": found[name, "tokens"]["parameters"],
-            "bits_equal_seconds": round(found[name, "seconds"]["bits"], 3),
-            "size_then": found[name, "seconds"]["parameters"],
-            "tokens_then": found[name, "seconds"]["tokens"],
-        }
-        for name in (NGRAM, *generations)
+        {"case": name, **{f"equal_{race}": round(found[race][name]["bits"], 3) for race in RACES}} for name in names
     ]
 
 
-BITS = ("bits_equal_parameters", "bits_equal_tokens", "bits_equal_seconds")
-COLUMNS = {
-    "bits_equal_parameters": "", "seconds_for_it": "s", "bits_equal_tokens": "", "size_for_it": "",
-    "bits_equal_seconds": "", "size_then": "", "tokens_then": "",
-}  # fmt: skip
+def costs_of(found: dict[str, dict[str, Row]]) -> list[Row]:
+    """What each result took, a row for each race and generation."""
+    return [
+        {"case": f"{race}: {name}", **{key: row[key] for key in ("parameters", "tokens")},
+         "seconds": round(row["seconds"], 1)}
+        for race in RACES for name, row in found[race].items()
+    ]  # fmt: skip
+
+
+BITS = {f"equal_{race}": "" for race in RACES}
+COSTS = {"parameters": "", "tokens": "", "seconds": "s"}

@@ -1,6 +1,10 @@
 """Column keys of stage 5's projects and benches in Chinese; words.py takes them in."""
 
+from lab.words_compare import CASES as COMPARED
+from lab.words_compare import COLUMNS
+
 PROJECTS: dict[str, str] = {
+    **COLUMNS,
     "tokens_per_second": "每秒词元数",
     "speed_to_default": "相对默认路径",
     "share_of_bandwidth": "占读取带宽",
@@ -46,6 +50,7 @@ PEERS = {"transformers, fp32": "transformers，fp32",
 WRITERS = {"transformers": "transformers", "transformers, torch's default path": "transformers，torch 默认路径"}
 WAYS = ("fp32", "bf16", "bf16, --compile")
 CASES: dict[str, str] = {  # in the cells; values.py takes them in
+    **COMPARED,
     "shakespeare, GPT": "shakespeare，GPT",
     "shakespeare, n-grams": "shakespeare，n 元模型",
     "shakespeare, the book": "shakespeare，原书",

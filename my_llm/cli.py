@@ -24,7 +24,7 @@ from my_llm.errors import ConfigError, NotFiniteError, UserError, choose, neares
 Config = TypeVar("Config")
 Training = TypeVar("Training", bound="TrainingConfig")
 
-NOT_PART_OF_A_RUN = ("config", "preset", "resume")  # flags that point to files, not settings
+NOT_PART_OF_A_RUN = ("config", "preset", "resume", "budget")  # flags that give others their values
 MAY_CHANGE_ON_RESUME = (*NOT_PART_OF_A_RUN, "device", "threads")
 
 DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # can make a line read as something else
@@ -54,6 +54,8 @@ class TrainingConfig(BaseConfig):
 
     preset: str = ""
     """name of a file of presets/, beside the script: --preset x is --config presets/x.toml"""
+    budget: str = ""
+    """time that the training may take, as 90s, 10m or 1h: it sets size, data and steps by rule, and says how"""
     max_steps: int = 0
     """stop after this many optimiser steps; 0: as many as --epochs asks for"""
     run_name: str = ""
@@ -86,6 +88,10 @@ def execute(config_class: type[Config], run: Callable[[Config], int | None], arg
         return _complain(str(error), error.exit_code)
     except KeyboardInterrupt as stop:
         return _complain(str(stop) or "stopped", 130)
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's; importing it here would cost --help a second
+            raise
+        return _complain("the memory of the GPU is full; next: a smaller --batch_size, or --precision bf16", 2)
     except BrokenPipeError:  # `train.py | head`: nobody is listening any more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
@@ -106,6 +112,10 @@ def parse(config_class: type[Config], arguments: Sequence[str]) -> Config:
                 _refuse("unknown flag", f"--{flag}", [f"--{name}" for name in names])
     path = _config_path(arguments)
     from_file = _flags_from_file(path, names)
+    if budget := _value_of("--budget", arguments):
+        from my_llm.budget import flags_within
+
+        from_file += flags_within(budget, sys.modules[config_class.__module__], arguments)
     if from_file:
         _read_flags(config_class, from_file, f"in {path}: ")  # alone first: a mistake in the file is called one
     config = _read_flags(config_class, [*from_file, *arguments])

@@ -235,7 +235,7 @@ def resolve_precision(precision: Precision, device: "torch.device") -> Literal["
 
     if precision != "auto":
         return precision
-    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
 
 
 def autocast(precision: Literal["fp32", "bf16"], device: "torch.device") -> contextlib.AbstractContextManager:

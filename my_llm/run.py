@@ -83,7 +83,7 @@ class Run(Generic[C]):
                 raise CheckpointError("nothing to resume", got=config.resume, valid="a run directory with config.toml")
             config = resumed_config(folder, config)
             return cls(folder, config, published / publish(config), resuming=True)
-        name = config.run_name or getattr(config, "dataset", "") or publish(config).removesuffix(".pt")
+        name = config.run_name or Path(getattr(config, "dataset", "")).stem or publish(config).removesuffix(".pt")
         if Path(name).name != name or name in (".", "..") or not name.isprintable():
             raise ConfigError("--run_name must be a plain name", got=name, valid="no slashes, not . or .., printable")
         folder = home() / "runs" / stage / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
@@ -148,8 +148,8 @@ class Run(Generic[C]):
         content = checkpoint.load(last, kind)
         with checkpoint.parts_of(last):
             if content["data"]["sha256"] != data["sha256"]:
-                known = content["data"]["name"]
-                raise CheckpointError(f"{last} was trained on another text", got=data["name"], valid=known)
+                got, known = (f"{one['name']}, digest {one['sha256'][:8]}" for one in (data, content["data"]))
+                raise CheckpointError(f"{last} was trained on another text", got=got, valid=known)
             if content.get("tokenizer") != self._content.get("tokenizer"):
                 raise CheckpointError(f"{last} has another vocabulary", next_step="put back what --init_from held")
             if len(content["random"]) != world():
@@ -227,7 +227,7 @@ class Run(Generic[C]):
             many = ["torchrun", "--standalone", f"--nproc_per_node={world()}"]
             command = command_line([*(["python"] if world() == 1 else many), sys.argv[0], "--resume", self.folder])
             done = f"stopped after step {step.index + 1} of {self.max_steps}, all saved"
-            raise Stopped(f"{done}; continue with: {command}")
+            raise Stopped(f"{done}; continue with: {command}" if rank() == 0 else done)  # the folder is process 0's
 
     def _publish(self) -> None:
         """Make this run's best model the one that the commands use."""

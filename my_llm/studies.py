@@ -131,8 +131,10 @@ def figure_path(stage: str, name: str) -> Path:
     return ledger.results_folder().parent / "docs" / "figures" / f"{stage.split('_')[0]}_{name}.png"
 
 
-def sheet(charts: int, *, width: float = 4.0, height: float = 3.4, title: str = "") -> tuple["Figure", list[Any]]:
-    """An empty figure in the look of `plots` with charts side by side; `width` and `height` (inches) of one chart."""
+def sheet(
+    charts: int, *, width: float = 4.0, height: float = 3.4, title: str = "", rows: int = 1
+) -> tuple["Figure", list[Any]]:
+    """An empty figure in the look of `plots`: charts side by side, in rows; `width` and `height` (inches) of one."""
     import matplotlib
     import numpy as np
     from matplotlib.figure import Figure
@@ -140,8 +142,8 @@ def sheet(charts: int, *, width: float = 4.0, height: float = 3.4, title: str = 
     from my_llm.plots import INK, LOOK, PALETTE
 
     with matplotlib.rc_context(LOOK):
-        figure = Figure(figsize=(width * charts, height), dpi=110, layout="constrained")
-        axes = np.atleast_1d(figure.subplots(1, charts)).tolist()
+        figure = Figure(figsize=(width * charts / rows, height * rows), dpi=110, layout="constrained")
+        axes = np.atleast_1d(figure.subplots(rows, charts // rows)).ravel().tolist()
         for chart in axes:
             chart.set_prop_cycle(color=PALETTE[:6])
         if title:

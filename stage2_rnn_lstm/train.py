@@ -49,8 +49,8 @@ class TrainConfig(TrainingConfig):
     vocab_type: Literal["char", "word"] = "char"
     """units of a language model; the other tasks read words"""
     dataset: str = "auto"
-    """corpus: tiny_shakespeare, shakespeare, three_kingdoms, python_library to write; those of stage 1 to sort;
-    conll2002, conll2002_nl, python_names to tag; auto: the best that is reachable"""
+    """corpus: tiny_shakespeare, shakespeare, three_kingdoms, python_library, a .txt file of yours to write; those of
+    stage 1 to sort; conll2002, conll2002_nl, python_names to tag; auto: the best that is reachable"""
     epochs: int | None = None
     """passes over the training part; None, here and below: what suits the task"""
     batch_size: int | None = None

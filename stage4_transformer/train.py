@@ -47,7 +47,7 @@ class TrainConfig(TrainingConfig):
     """the model"""
     dataset: str = "auto"
     """corpus: multi30k_en_fr, tatoeba_en_fr, bible_en_fr, numbers_en_fr to translate; those of stage 1 to sort;
-    those of stage 2 to write; auto: the best that is reachable"""
+    those of stage 2, a .txt file of yours to write; auto: the best that is reachable"""
     epochs: int | None = None
     """passes over the training part; None, here and below: what suits the task"""
     batch_size: int | None = None

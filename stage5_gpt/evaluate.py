@@ -101,11 +101,11 @@ def answering(config: EvaluateConfig, device: "torch.device") -> None:
 
 def language_model(config: EvaluateConfig, device: "torch.device") -> None:
     """Both losses, speed, a text, and how varied what it writes is."""
-    from my_llm.data.catalog import load_text
     from my_llm.errors import ConfigError
     from my_llm.evaluation import part_of, show, write_report
     from my_llm.language.scoring import measure
     from stage5_gpt.language import load_writer, loss_of
+    from stage5_gpt.large_text import load_text
 
     writer: Any = load_writer(config.model_path, device, config.precision)
     if config.window > writer.model.config.context:

@@ -39,8 +39,8 @@ class FinetuneConfig(TrainingConfig):
     freeze: int = 0
     """so many of the lowest blocks stay as they are, and all below them; all blocks: only the head learns"""
     dataset: str = "auto"
-    """corpus: those of stage 1 to sort and for headlines, of stage 2 to write, of stage 3 to translate; auto: the best
-    that is reachable; questions, or several tasks, have one of their own"""
+    """corpus: those of stage 1 to sort and for headlines, of stage 2 or a .txt file of yours to write, of stage 3 to
+    translate; auto: the best that is reachable; questions, or several tasks, have one of their own"""
     epochs: int = 3
     """passes over the training part"""
     batch_size: int = 16

@@ -27,6 +27,7 @@ from my_llm.packing import settle
 from my_llm.tasks import Prepared
 from my_llm.text import CharTokenizer, Tokenizer, end_of, unknown_id
 from my_llm.training import Loss
+from stage5_gpt.large_text import LargeText
 from stage5_gpt.models import GPT, NOT_ASKED, Cache, GPTConfig
 
 KIND = "stage5_gpt/language_model"
@@ -98,8 +99,12 @@ def prepare(
     Raises:
         DataError: a text too short; or that the vocabulary it begins with does not know.
     """
-    tokenizer = start[1] if start else tokenizer_for(corpus, vocab_type, vocab_size)
-    tokens, held_out = (tokens_of(tokenizer, getattr(corpus, part), part) for part in ("train", "validation"))
+    if isinstance(corpus, LargeText):
+        tokenizer, tokens = corpus.cut(vocab_type, start and start[1])
+    else:
+        tokenizer = start[1] if start else tokenizer_for(corpus, vocab_type, vocab_size)
+        tokens = tokens_of(tokenizer, corpus.train, "train")
+    held_out = tokens_of(tokenizer, corpus.validation, "validation")
     model = GPT(GPTConfig(**shape, vocab_size=tokenizer.vocab_size))
     if start:
         check_known(tokenizer, tokens)

@@ -39,7 +39,8 @@ class TrainConfig(TrainingConfig):
     """Train a GPT to say the next token."""
 
     dataset: str = "auto"
-    """corpus: tiny_shakespeare, shakespeare, three_kingdoms, python_library; auto: the best that is reachable"""
+    """corpus: tiny_shakespeare, shakespeare, three_kingdoms, python_library, a file of yours that ends in .txt, or in
+    .tokens (write_tokens.py); auto: the best that is reachable"""
     model_type: Literal["gpt"] = "gpt"
     """the model"""
     vocab_type: Literal["char", "word", "bpe", "gpt2", "wordpiece"] = "char"
@@ -208,13 +209,13 @@ def run(config: TrainConfig) -> None:
     """Load, encode, train, keep the best."""
     config = config if config.resume else with_start(config)
     from my_llm.compiling import compiled
-    from my_llm.data.catalog import load_text
     from my_llm.device import autocast, first_process_first, rank, resolve_precision, set_up
     from my_llm.language.writer import publish_vocabulary
     from my_llm.run import Run
     from my_llm.tasks import order_of
     from my_llm.training import train_steps
     from stage5_gpt.language import KIND, prepare
+    from stage5_gpt.large_text import load_text
     from stage5_gpt.planning import estimate
     from stage5_gpt.starting import read_start
 

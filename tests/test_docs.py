@@ -112,6 +112,17 @@ def test_the_page_holds_what_it_promises(page: Path):
     assert unclosed_markers(text) == []
 
 
+@pytest.mark.parametrize(
+    "page", [page for page in all_pages() if relative(page).startswith(("docs/en/", "stage"))], ids=relative
+)
+def test_the_page_says_what_to_read_next(page: Path):
+    if relative(page).endswith(".zh.md"):  # it says the same
+        return
+    sections = re.split(r"^## ", page.read_text("utf-8"), flags=re.M)
+    following = [section for section in sections if re.match(r".*\bnext\b", section.partition("\n")[0])]
+    assert following and re.search(r"\]\([^)#]+\.md", following[-1]), "no section that leads on to another page"
+
+
 # --- The checks, tried on planted mistakes ---------------------------------------------------------------------------
 
 PAGE = """# Title

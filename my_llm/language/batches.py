@@ -102,7 +102,7 @@ class Windows:
                 "the text is too short for one batch",
                 got=f"{len(tokens):,} tokens",
                 valid=f"at least (batch_size + 1) x length = {(batch_size + 1) * length:,}",
-                next_step="lower --batch_size or --length, or take a longer text",
+                next_step="lower --batch_size or --length (stage 5: --context), or take a longer text",
             )
 
     def __call__(self, index: int) -> Batch:

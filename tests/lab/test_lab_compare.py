@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import signal
 import subprocess
@@ -12,10 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from lab import compare, complexity, ladder
+from lab import compare, complexity, jobs, ladder
 from lab.generations import GENERATIONS, LENGTH
 from my_llm import ledger
 from my_llm.evaluation import parameters_of
+from stage5_gpt.studies.common import Learnt
 
 SETTING = ladder.Setting("tiny_shakespeare", 0, 2)
 
@@ -75,11 +77,23 @@ def test_trainings_that_are_over_are_not_run_again(
     (text / "kept" / first.file).write_text(json.dumps({"bits": 1.5}))
     again = ladder.race(SETTING, ["MLP"], text / "kept", 1)
     assert again == {**done, first: {"bits": 1.5}} and "3 of 3 trainings are kept" in capsys.readouterr().out
-    assert (
-        ladder.folder_of(SETTING, "a")
-        != ladder.folder_of(SETTING, "b")
-        != ladder.folder_of(dataclasses.replace(SETTING, seed=1), "b")
-    )
+    other = dataclasses.replace(SETTING, seed=1)
+    folders = {jobs.folder_of("ladder", ladder.rules(*one)) for one in ((SETTING, "a"), (SETTING, "b"), (other, "b"))}
+    assert len(folders) == 3
+
+
+def test_a_curve_is_the_mean_up_to_each_point():
+    learnt = Learnt([0.5 * step for step in range(1, 101)], [float(step) for step in range(100)], 1)
+    curve = ladder.curve_of(learnt)
+    assert 20 < len(curve) <= ladder.POINTS + 1 and curve[-1][0] == 50.0
+    assert curve[0] == [0.5, 0.0] and curve[1] == [1.0, round(1 / math.log(2), 3)]
+    assert sorted(curve) == curve
+
+
+def test_the_part_that_chooses_is_not_learnt(text: Path):
+    _, tokenizer, tokens = ladder.parts_of("tiny_shakespeare")
+    told = "".join(tokenizer.decode(tokens[part].tolist()) for part in ("choice", "train", "validation"))
+    assert told == (text / "tiny_shakespeare.txt").read_text("utf-8") and len(tokens["choice"]) > 1000
 
 
 def test_the_part_that_chooses_is_not_the_one_that_is_shown():
@@ -91,10 +105,12 @@ def test_the_part_that_chooses_is_not_the_one_that_is_shown():
         sizes = zip(ladder.SIZES, (2.5, 2.0, 2.2), (2.1, 2.3, 2.2), strict=True)
         done |= {ladder.Job(race, "MLP", size): row(bits, chosen_by, size) for size, bits, chosen_by in sizes}
     grams = [row(4.0, 4.0, 100), row(2.0, 2.0, ladder.SIZE + 1)]
-    counts, network = ladder.table_of(done, grams, ["MLP"])
-    assert (counts["bits_equal_parameters"], counts["bits_equal_tokens"]) == (4.0, 2.0)
-    assert network["bits_equal_parameters"] == 3.0
-    assert (network["bits_equal_tokens"], network["size_for_it"]) == (2.5, ladder.SIZES[0])
+    found = ladder.table_of(done, grams, ["MLP"])
+    counts, network = ladder.results_of(found)
+    assert counts == {"case": ladder.NGRAM, "equal_parameters": 4.0, "equal_tokens": 2.0, "equal_seconds": 2.0}
+    assert network == {"case": "MLP", "equal_parameters": 3.0, "equal_tokens": 2.5, "equal_seconds": 2.5}
+    costs = {row["case"]: row["parameters"] for row in ladder.costs_of(found)}
+    assert costs["tokens: MLP"] == ladder.SIZES[0] and costs[f"parameters: {ladder.NGRAM}"] == 100
 
 
 def left(group: int) -> int:
@@ -130,6 +146,7 @@ def test_the_table_and_the_figure_are_written(
 ):
     def raced(setting: ladder.Setting, names: list[str], folder: Path, workers: int) -> dict:
         row = {"bits": 2.0, "chosen_by": 2.0, "parameters": 10, "tokens": 100, "seconds": 1.0}
+        row["curve"] = [[1.0, 4.0], [5.0, 3.0]]
         return {job: {**row, "bits": 2.0 + len(job.generation)} for job in ladder.jobs(names)}
 
     monkeypatch.setattr(ladder, "race", raced)
@@ -138,12 +155,19 @@ def test_the_table_and_the_figure_are_written(
     assert [row["case"] for row in table["rows"]] == [ladder.NGRAM, *GENERATIONS]
     assert table["command"] == "my-llm compare --parts ladder --seed 1"
     assert (text / "docs" / "figures" / "compare_ladder.png").stat().st_size > 5000
-    assert "seen    bits equal seconds" in capsys.readouterr().out
+    costs = ledger.read(text / "results" / "compare" / "ladder_costs.json")
+    assert costs["command"] == table["command"]
+    taken = costs["rows"]
+    assert len(taken) == 3 * (1 + len(GENERATIONS)) and taken[0]["case"] == f"parameters: {ladder.NGRAM}"
+    assert "seen    equal seconds" in capsys.readouterr().out
 
 
 def test_a_part_that_is_not_there_costs_one_line(capsys: pytest.CaptureFixture[str]):
     assert compare.main(["--parts", "lader"]) == 2
-    assert "unknown part; got 'lader'; valid: complexity, ladder; next: did you mean ladder?" in capsys.readouterr().err
+    assert (
+        "unknown part; got 'lader'; valid: abilities, budget, complexity, ladder; next: did you mean ladder?"
+        in capsys.readouterr().err
+    )
 
 
 # --- complexity -------------------------------------------------------------------------------------------------------
@@ -151,15 +175,15 @@ def test_a_part_that_is_not_there_costs_one_line(capsys: pytest.CaptureFixture[s
 
 def test_costs_grow_as_theory_says():
     lengths = (64, 128, 256)
-    for row in complexity.table_of(lengths):
-        reader = complexity.READERS[row["case"]]
-        for what in complexity.COUNTED:
-            should = getattr(reader, what)
-            assert row.get(f"{what}_should", "") == should
-            if should:
-                predicted = complexity.exponent(lengths, [complexity.GROWTH[should](length) for length in lengths])
-                slack = 0.75 if should == "T²" else 0.2  # constants and the linear part of attention are there, too
-                assert row[f"{what}_exponent"] == pytest.approx(predicted, abs=slack), (row["case"], what)
+    rows = complexity.table_of(lengths)
+    assert len(rows) == len(complexity.COUNTED) * len(complexity.READERS) - 1  # a window has no path
+    for row in rows:
+        what, name = row["case"].split(": ")
+        should = getattr(complexity.READERS[name], what)
+        assert row["theory"] == should != ""
+        predicted = complexity.exponent(lengths, [complexity.GROWTH[should](length) for length in lengths])
+        slack = 0.75 if should == "T²" else 0.2  # constants and the linear part of attention are there, too
+        assert row["exponent"] == pytest.approx(predicted, abs=slack), row
     assert complexity.exponent((1, 2, 4), (3, 12, 48)) == pytest.approx(2)
 
 
@@ -176,4 +200,5 @@ def test_the_table_of_costs_is_written(text: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(complexity, "table_of", lambda: few)
     assert compare.main(["--parts", "complexity"]) == 0
     rows = {row["case"]: row for row in ledger.read(text / "results" / "compare" / "complexity.json")["rows"]}
-    assert rows["RNN"]["path"] > rows["attention"]["path"] > 0 and "path" not in rows["MLP, a window of 16"]
+    assert rows["path: RNN"]["count"] > rows["path: attention"]["count"] > 0
+    assert "path: MLP, a window of 16" not in rows

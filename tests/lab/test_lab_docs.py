@@ -4,21 +4,17 @@ import ast
 import html
 import importlib.util
 import json
-import os
 import re
-import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import Chromium
 
 from lab import docs, docs_links, docs_reference
 from lab.docs_pages import ROOT, address, chinese, markdown, source_page
 from my_llm.errors import ConfigError
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
 PAGES = [path for *_, paths in docs.contents()[0] for path in paths]  # of the English half, by their file
 
 
@@ -168,75 +164,15 @@ def test_source_pages_show_text_and_lists_and_nothing_else():
 # --- In a browser ----------------------------------------------------------------------------------------------------
 
 
-class Chromium:
-    """One page of a headless browser, spoken to through pipes (DevTools protocol, messages end in a zero byte)."""
-
-    def __init__(self, home: Path):
-        flags = ["--headless", "--no-sandbox", "--remote-debugging-pipe", f"--user-data-dir={home}", "--no-first-run"]
-        plumbing = 'exec "$0" "$@" 3<&0 4>&1 >/dev/null 2>&1'
-        command = ["sh", "-c", plumbing, BROWSER, *flags, "--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND"]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert self.process.stdin and self.process.stdout
-        self.out, self.inbox = self.process.stdin.fileno(), self.process.stdout.fileno()
-        self.count, self.rest, self.events, self.session = 0, b"", [], {}
-        target = self.ask("Target.createTarget", url="about:blank")["targetId"]
-        self.session = {"sessionId": self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]}
-        for domain in ("Page", "Runtime", "Network", "Log"):
-            self.ask(f"{domain}.enable")
-
-    def read(self) -> dict[str, Any]:
-        while b"\0" not in self.rest:
-            more = os.read(self.inbox, 1 << 20)
-            assert more, "the browser has gone"
-            self.rest += more
-        message, _, self.rest = self.rest.partition(b"\0")
-        return json.loads(message)
-
-    def ask(self, method: str, **params: Any) -> dict[str, Any]:
-        self.count += 1
-        os.write(
-            self.out,
-            json.dumps({"id": self.count, "method": method, "params": params, **self.session}).encode() + b"\0",
-        )
-        while (answer := self.read()).get("id") != self.count:
-            self.events.append(answer)
-        return answer["result"]
-
-    def open(self, page: Path) -> list[dict[str, Any]]:
-        """What happened until the page was loaded."""
-        self.events = []
-        self.ask("Page.navigate", url=page.as_uri())
-        while not any(event["method"] == "Page.loadEventFired" for event in self.events):
-            self.events.append(self.read())
-        return self.events
-
-    def value(self, script: str) -> Any:
-        return self.ask("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)["result"]["value"]
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    if not BROWSER or os.name == "nt":
-        pytest.skip("no Chromium")
-    browser = Chromium(tmp_path_factory.mktemp("browser"))
-    yield browser
-    browser.process.kill()
-    browser.process.wait()
-
-
 def test_every_page_is_quiet_and_fits_on_a_phone(site: Path, chromium: Chromium):
-    chromium.ask("Emulation.setDeviceMetricsOverride", width=360, height=700, deviceScaleFactor=1, mobile=True)
+    chromium.resize(360)
     pages = [site / address(path, "en") for path in PAGES]
     pages += [
         site / address(chinese(path), "zh") for path in PAGES if chinese(path) != path
     ]  # the rest is the same text
     for page in [*pages, next(site.glob("source/**/index.html")), site / "source/my_llm/decoding.py.html"]:
-        events = chromium.open(page)
-        requests = [event["params"]["request"] for event in events if event["method"] == "Network.requestWillBeSent"]
-        assert [each for each in requests if not each["url"].startswith(("file:", "data:", "blob:"))] == [], page
-        loud = ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded", "Network.loadingFailed")
-        assert [event for event in events if event["method"] in loud] == [], page
-        assert chromium.value("document.documentElement.scrollWidth") <= 360, page
+        assert chromium.complaints(page) == [], page
+        assert chromium.width() <= 360, page
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import Chromium
 
 from lab import report, report_stage2, report_stage4, report_stage5
 from lab.charts import confusion, line_chart, maps, path, ticks
@@ -140,6 +141,29 @@ def test_the_page_is_well_formed_and_refers_to_nothing(text: str):
     assert "url(" not in css and "@import" not in css and "http" not in css
     policy = next(attributes["content"] for tag, attributes in page.tags if "http-equiv" in attributes)
     assert policy and policy.startswith("default-src 'none'") and "http" not in policy
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_is_readable_on_a_phone_and_on_a_desk(text: str, scheme: str, tmp_path: Path, chromium: Chromium):
+    """In a real browser, in both languages: nothing is asked for, nothing complains, nobody scrolls sideways."""
+    page = tmp_path / "report.html"
+    page.write_text(text, encoding="utf-8")
+    chromium.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+    for width in (360, 1280):
+        chromium.resize(width)
+        assert chromium.complaints(page) == []
+        for language, other in (("zh", "en"), ("en", "zh")):
+            chromium.value(f"document.getElementById('choose-{language}').click(), 1")
+            shown = "[...document.querySelectorAll('.{}')].filter(e => e.getClientRects().length).length"
+            assert chromium.value(shown.format(language)) > 10 and chromium.value(shown.format(other)) == 0
+            assert chromium.width() <= width, language
+    ink, paper = (chromium.value(f"getComputedStyle(document.body).{name}") for name in ("color", "backgroundColor"))
+    assert (lightness(ink) < lightness(paper)) == (scheme == "light")
+
+
+def lightness(color: str) -> float:
+    """Of rgb(…)."""
+    return sum(map(float, re.findall(r"[\d.]+", color)[:3]))
 
 
 def test_hostile_text_stays_text(text: str):

@@ -111,6 +111,20 @@ def test_exit_codes(error: BaseException, code: int, capsys: pytest.CaptureFixtu
     assert str(error) in capsys.readouterr().err
 
 
+def test_a_full_gpu_is_one_line_and_any_other_error_is_not_hidden(capsys: pytest.CaptureFixture[str]):
+    import torch
+
+    def run(config: Config) -> None:
+        raise error
+
+    error: RuntimeError = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    assert execute(Config, run, []) == 2
+    assert "the GPU is full; next: a smaller --batch_size" in capsys.readouterr().err
+    error = RuntimeError("a bug")
+    with pytest.raises(RuntimeError, match="a bug"):
+        execute(Config, run, [])
+
+
 def test_printable_removes_what_can_harm_a_terminal():
     assert printable("a\x1b[2Jb\x07\tc\n\u202edé中👩‍👧") == "a[2Jb\tc\ndé中👩‍👧"
 
