@@ -12,6 +12,7 @@ weights: where does the head that knows best look most? The first takes a readin
 import math
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -31,11 +32,7 @@ MODELS = ("MLP", "RNN", "LSTM", "GRU", "attention alone", "Transformer", "GPT", 
 RATES = (0.001, 0.003, 0.01)
 ASK, KEYS, NOISE, VOCABULARY = 1, (2, 10), (10, 16), 16
 PARAMETERS, SECONDS = 50_000, 45.0  # of processor time, for each training
-BATCH, JUDGED, EVERY = (
-    32,
-    1024,
-    25,
-)  # texts of a step, texts that judge; steps after which it is asked whether it is done
+BATCH, JUDGED = 32, 1024  # texts of a step, texts that judge
 EVERY = 25  # steps after which it is asked whether the task is solved
 LENGTHS = {"order": 32, "recall": 128, "pairs": 18}
 CHANCE = {"order": 50.0, "recall": 12.5, "pairs": 16.7}
@@ -152,11 +149,14 @@ def train(job: Job, *, seed: int, max_steps: int) -> Row:
 
 def recalled(model: nn.Module) -> Row:
     """How far back, and how one can see from where."""
-    pairs = zip((1, *(distance + 1 for distance in DISTANCES)), DISTANCES)
-    shares = [share(model, recall(0, JUDGED, (low, high + 1))) for low, high in pairs]
-    solved = [distance for distance, one in zip(DISTANCES, shares) if one >= SOLVED]
-    reach = max((distance for distance in solved if DISTANCES.index(distance) < len(solved)), default=0)
-    return {"shares": shares, "reach": reach, "by_trial": by_trial(model), "by_weights": by_weights(model)}
+    parts = zip((1, *(distance + 1 for distance in DISTANCES)), DISTANCES)
+    shares = [share(model, recall(0, JUDGED, (low, high + 1))) for low, high in parts]
+    return {"shares": shares, "by_trial": by_trial(model), "by_weights": by_weights(model)}
+
+
+def reach_of(shares: Sequence[float]) -> int:
+    """The distance up to which all is solved."""
+    return max((far for far, _ in takewhile(lambda one: one[1] >= SOLVED, zip(DISTANCES, shares))), default=0)
 
 
 # --- where an answer comes from ---------------------------------------------------------------------------------------
@@ -222,7 +222,7 @@ def looks_of_gpt(model: GPT, texts: Int[Tensor, "B T"]) -> list[Float[Tensor, "B
 
 def rules(seed: int, max_steps: int) -> list[Any]:
     """What the rows depend on."""
-    return [seed, max_steps, RATES, PARAMETERS, SECONDS, BATCH, JUDGED, LENGTHS, DISTANCES, TRIED]
+    return [seed, max_steps, RATES, PARAMETERS, SECONDS, BATCH, JUDGED, EVERY, LENGTHS, DISTANCES, TRIED]
 
 
 def learn(names: Sequence[str], seed: int, max_steps: int, folder: Path, workers: int) -> dict[Job, Row]:
@@ -243,11 +243,11 @@ def table_of(rows: dict[Job, Row], names: Sequence[str]) -> list[Row]:
             max((row for job, row in rows.items() if job[:2] == (task, name)), key=lambda row: row["chosen_by"])
             for task in TASKS
         )
-        share = {"order": ordered["right"], "pairs": paired["right"]}
+        answered = {"order": ordered["right"], "pairs": paired["right"]}
         far = {f"recall_{distance}": round(100 * told["shares"][DISTANCES.index(distance)], 1) for distance in SHOWN}
         seen = {key: round(100 * told[key], 1) for key in ("by_trial", "by_weights") if told[key] is not None}
-        table.append({"case": name, **{key: round(100 * one, 1) for key, one in share.items()}, "reach": told["reach"],
-                      **far, **seen})  # fmt: skip
+        row = {"case": name, **{key: round(100 * one, 1) for key, one in answered.items()}}
+        table.append({**row, "reach": reach_of(told["shares"]), **far, **seen})
     return table
 
 

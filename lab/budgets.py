@@ -5,7 +5,6 @@ A training that was stopped is continued, one that is over is not run again: the
 
 import importlib
 import json
-import os
 import subprocess
 import sys
 import tomllib
@@ -13,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lab.jobs import Row
-from my_llm.budget import Plan, Rule
+from lab.jobs import Row, folder_of
+from my_llm.budget import Plan, Rule, Size, Text
 from my_llm.errors import ConfigError
 from my_llm.run import Stopped, home
 from my_llm.studies import mean_and_spread
@@ -35,14 +34,17 @@ def train(stage: str, budget: str, seed: int) -> Path:
         Stopped: by Ctrl-C, which the training has heard, too.
         ConfigError: it failed.
     """
-    name = f"budget-{budget}-seed{seed}"
+    name = f"budget-{budget}-{folder_of('budget', [repr(texts_and_sizes(stage))]).name[-8:]}-seed{seed}"
     found = sorted((home() / "runs" / stage).glob(f"*-{name}"))
     if found and (found[-1] / "summary.json").exists():
         return found[-1]
     flags = ["--resume", str(found[-1])] if found else ["--budget", budget, "--run_name", name, "--seed", str(seed)]
-    code = subprocess.run(
-        [sys.executable, "train.py", *flags], cwd=ROOT / stage, check=False, env=os.environ
-    ).returncode
+    with subprocess.Popen([sys.executable, "train.py", *flags], cwd=ROOT / stage) as training:
+        try:
+            code = training.wait()
+        except KeyboardInterrupt:  # the terminal has told the training, too: it saves
+            training.wait()
+            code = 130
     if code == 130:
         raise Stopped("trainings that are over are kept; the same command goes on")
     if code:
@@ -50,29 +52,40 @@ def train(stage: str, budget: str, seed: int) -> Path:
     return max((home() / "runs" / stage).glob(f"*-{name}"), key=lambda path: path.stat().st_mtime_ns)
 
 
-def planned(rule: Rule, settings: dict[str, Any]) -> Plan:
+def rule_of(stage: str) -> Rule:
+    """Of its budget.py."""
+    return importlib.import_module(f"{stage}.budget").rule()
+
+
+def texts_and_sizes(stage: str) -> list[tuple[Text, Sequence[Size]]]:
+    """What the rule may choose from: with other sizes, a budget buys another training."""
+    rule = rule_of(stage)
+    return [(text, rule.sizes(text.vocabulary)) for text in (*rule.texts, rule.instead) if text]
+
+
+def planned(stage: str, settings: dict[str, Any]) -> Plan:
     """What was trained, in the words of the rule."""
-    size = next(
-        one
-        for one in rule.sizes
-        if all(str(settings[name]).strip("[]") == str(value) for name, value in one.flags.items())
-    )  # several numbers, such as those of stage 1's layers, are a list in TOML
-    text = next(one for one in rule.texts if one.dataset == settings["dataset"])
-    operations = settings["max_steps"] * rule.tokens_per_step * size.operations
-    return Plan(size, text, settings["max_steps"], operations, 0.0)
+    for text, sizes in texts_and_sizes(stage):
+        for size in sizes if text.dataset == settings["dataset"] else ():
+            # several numbers, such as those of stage 1's layers, are a list in TOML
+            if all(str(settings[name]).strip("[]") == str(value) for name, value in size.flags.items()):
+                steps = settings["max_steps"]
+                tokens = steps * rule_of(stage).batch * text.per_example
+                return Plan(size, text, steps, tokens * size.operations, 0.0)
+    raise ConfigError("the run has another size than the rule", got=settings, next_step="delete it")
 
 
 def row_of(stage: str, budget: str, folders: Sequence[Path]) -> Row:
     """One stage and budget; the spread is that over the seeds."""
-    rule: Rule = importlib.import_module(f"{stage}.budget").rule()
-    made = planned(rule, tomllib.loads((folders[0] / "config.toml").read_text("utf-8")))
+    made = planned(stage, tomllib.loads((folders[0] / "config.toml").read_text("utf-8")))
     told = [json.loads((folder / "summary.json").read_text("utf-8")) for folder in folders]
     metric = METRICS[stage]
     scores = [one["best"]["scores"][metric] * (100 if metric == "accuracy" else 1) for one in told]
-    tokens = made.steps * rule.tokens_per_step
+    tokens = made.tokens(rule_of(stage))
     return {
-        "case": f"{stage}, {budget}", "operations": made.operations, "parameters": made.size.parameters,
-        "steps": made.steps, "passes": round(tokens / made.text.tokens, 1), 
+        "case": f"{stage}, {budget}", "dataset": made.text.dataset, "operations": made.operations,
+        "parameters": made.size.parameters,
+        "steps": made.steps, "passes": round(tokens / made.text.tokens, 1),
         "seconds": max(one["seconds"] for one in told),
         "metric": metric, **mean_and_spread("score", scores, 3),
     }  # fmt: skip
@@ -86,6 +99,6 @@ def rows(budgets: Sequence[str] = BUDGETS) -> Iterator[Row]:
 
 
 COLUMNS = {
-    "operations": "", "parameters": "", "steps": "", "passes": "", "seconds": "s", "metric": "", "score": "",
-    "score_sd": "",
+    "dataset": "", "operations": "", "parameters": "", "steps": "", "passes": "", "seconds": "s", "metric": "",
+    "score": "", "score_sd": "",
 }  # fmt: skip

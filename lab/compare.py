@@ -30,7 +30,7 @@ class CompareConfig(BaseConfig):
     workers: int = 0
     """trainings at a time; 0: one for each core"""
     max_steps: int = 0
-    """steps of each training; 0: as the race says; with a small number the numbers mean nothing"""
+    """steps of each training (not of budget); 0: as the race says; with a small number the numbers mean nothing"""
 
     ranges: ClassVar[dict[str, tuple[float, float]]] = {
         **BaseConfig.ranges, "workers": (0, 1024), "max_steps": (0, 1e9)
@@ -61,7 +61,7 @@ def ladder(config: CompareConfig) -> None:
     print(f"{corpus.source}: {len(races.jobs(names))} trainings of at most a few minutes each", flush=True)
     done = races.race(setting, names, folder_of("ladder", races.rules(setting, corpus.sha256)), config.workers)
     found = races.table_of(done, races.count(setting), names)
-    first, second = f"{races.SIZE:,} parameters and {races.PASSES} passes", f"{races.TOKENS:,} characters"
+    first, second = f"{races.SIZE:,} parameters and {races.PASSES} passes", "the text once"
     said = f"{first}; {second}; {races.SECONDS:g} s of one core"
     judged = f"Bits per byte of {len(corpus.validation):,} characters of {corpus.name} that nobody has read: {said}"
     draw_ladder(found)
@@ -85,7 +85,7 @@ def draw_ladder(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
     figure, charts = studies.sheet(4, width=6.2, height=4.2, rows=2, title=title)
     told = {
         "parameters": f"equal parameters: {races.SIZE:,}, {races.PASSES} passes over the text",
-        "tokens": f"equal text: {races.TOKENS:,} characters once, any size",
+        "tokens": "equal text: read once, any size",
         "seconds": f"equal time: {races.SECONDS:g} s of one core, any size",
     }
     years = {races.NGRAM: 1948, **{name: one.year for name, one in GENERATIONS.items()}}
@@ -167,7 +167,7 @@ def budget(config: CompareConfig) -> None:
     started = time.perf_counter()
     rows = list(budgets.rows())
     title = "Trained with --budget, the best score on the validation part, over two seeds; seconds with everything"
-    publish(config, "budget", rows, budgets.COLUMNS, title=title, data="auto", started=started)
+    publish(config, "budget", rows, budgets.COLUMNS, title=title, data="auto", seed=budgets.SEEDS, started=started)
 
 
 def publish(
@@ -179,6 +179,7 @@ def publish(
     title: str,
     corpus: Any = None,
     data: str = "made by rule",
+    seed: Sequence[int] = (),
     started: float,
 ) -> None:
     """Write the table into the ledger and show it."""
@@ -188,7 +189,7 @@ def publish(
     path = ledger.record(
         STAGE, name, title=title, command=command_of(config, name.removesuffix("_costs")), columns=columns, rows=rows,
         data=f"{corpus.name}: {corpus.source}" if corpus else data, sha256=corpus.sha256 if corpus else "",
-        seed=config.seed, seconds=time.perf_counter() - started,
+        seed=seed or config.seed, seconds=time.perf_counter() - started,
     )  # fmt: skip
     show_table(title, columns, rows)
     figure = figure_path(STAGE, name)

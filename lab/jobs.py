@@ -68,9 +68,11 @@ def done(
                 rows[job] = row
                 minutes = (time.perf_counter() - started) / number * (len(left) - number) / 60
                 print(f"{len(rows):>3} of {len(wanted)}: {told(job, row)}; {minutes:.0f} min left", flush=True)
-        except KeyboardInterrupt:
+        except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
             for child in multiprocessing.active_children():
                 child.terminate()
-            raise Stopped(f"{len(rows)} of {len(wanted)} trainings are kept; the same command goes on") from None
+            if isinstance(error, KeyboardInterrupt):
+                raise Stopped(f"{len(rows)} of {len(wanted)} trainings are kept; the same command goes on") from None
+            raise
     return rows

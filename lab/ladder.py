@@ -1,7 +1,7 @@
 """The ladder: one text, one validation part, every generation of language models, in three races.
 
     parameters   all have as many, and all read the text five times: what do so many numbers learn?
-    tokens       all read a million characters: who learns most from little text? The size is free.
+    tokens       all read the text once: who learns most from little text? The size is free.
     seconds      all have the same time on one core of this machine: what should one use? The size is free.
 
 Where the size is free, a model runs in each of SIZES, and a part of the training text that it has not read says which
@@ -28,7 +28,6 @@ ORDERS = range(1, 9)
 SIZES = (50_000, 200_000, 800_000)  # parameters
 SIZE = 200_000  # of the first race
 PASSES = 5  # over the text, in the first race
-TOKENS = 1_000_000  # of the second
 SECONDS = 90.0  # of the third: processor time of one core
 HELD_OUT = 50_000  # first characters of the training part, which nobody learns: they choose sizes and orders
 POINTS = 40  # of a curve
@@ -102,7 +101,7 @@ def train(job: Job, setting: Setting) -> Row:
     torch.manual_seed(setting.seed)
     model = generation.make(tokenizer.vocab_size, width)
     batches, loss_fn = generation.learning(tokens["train"], setting.seed)
-    reads = {"parameters": PASSES * len(tokens["train"]), "tokens": min(TOKENS, len(tokens["train"]))}.get(job.race)
+    reads = {"parameters": PASSES * len(tokens["train"]), "tokens": len(tokens["train"])}.get(job.race)
     steps = setting.max_steps or (reads // generation.batch if reads else 10**9)
     learnt = fit(
         model, batches, loss_fn, steps, tokens=generation.batch, optimizer=generation.optimizer(model, generation.rate),
@@ -158,7 +157,7 @@ def race(setting: Setting, generations: Sequence[str], folder: Path, workers: in
 def rules(setting: Setting, sha256: str) -> list[Any]:
     """What the rows depend on: another text, race or rate is another ladder."""
     rates = [(name, one.rate, one.batch) for name, one in GENERATIONS.items()]
-    return [dataclasses.astuple(setting), sha256, SIZES, SIZE, PASSES, TOKENS, SECONDS, HELD_OUT, rates]
+    return [dataclasses.astuple(setting), sha256, SIZES, SIZE, PASSES, SECONDS, HELD_OUT, rates]
 
 
 # --- what came of it --------------------------------------------------------------------------------------------------

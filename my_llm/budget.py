@@ -12,11 +12,12 @@ What a stage needs to know for this stands in its budget.py.
 import importlib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from my_llm.cli import value_of
 from my_llm.device import prepare_matrix_path, world
 from my_llm.errors import ConfigError, DataError
 from my_llm.ledger import read, results_folder
@@ -26,7 +27,7 @@ STEPPING = 0.85  # share of the time that is for the steps; the rest is for load
 ALIKE = 1.5  # a recorded training with so many times more or fewer operations says what to expect
 TOLERANCE = 0.03  # of its score, if two seeds differ by less
 UNITS = {"s": 1, "m": 60, "h": 3600}
-MAY_STAND_BESIDE = ("budget", "seed", "device", "precision", "threads", "run_name", "help")
+BESIDE = ("seed", "device", "precision", "threads", "run_name")  # flags that go with it
 
 
 class Size(NamedTuple):
@@ -46,19 +47,31 @@ class Size(NamedTuple):
 
 
 class Text(NamedTuple):
-    """A corpus: its name, the tokens of its training part, and flags that belong to it."""
+    """A corpus.
+
+    Attributes:
+        dataset: Its name.
+        tokens: Of the training part.
+        vocabulary: Different tokens.
+        per_example: Tokens of an example, where batches are counted in examples, such as pairs of sentences.
+        flags: That belong to it.
+    """
 
     dataset: str
     tokens: int
+    vocabulary: int
+    per_example: int = 1
     flags: Mapping[str, object] = {}
 
 
-# Characters to write like, and pairs of sentences to translate, in tokens of both languages.
-TO_WRITE = (Text("auto", 1_003_854), Text("shakespeare", 3_871_369))
+# Characters to write like, marks included; and pairs of sentences to translate, in tokens of both languages.
+TO_WRITE = (Text("tiny_shakespeare", 1_003_854, 69), Text("shakespeare", 3_871_369, 83))
+PYTHON = Text("python_library", 2_977_227, 210)
 TO_TRANSLATE = (
-    Text("numbers_en_fr", 20_000 * 24, {"vocab_size": 600}), Text("multi30k_en_fr", 28_999 * 33),
-    Text("tatoeba_en_fr", 158_293 * 20),
-)  # fmt: skip
+    Text("numbers_en_fr", 20_000 * 24, 600, 24, {"vocab_size": 600}),
+    Text("multi30k_en_fr", 28_999 * 33, 4000, 33),
+    Text("tatoeba_en_fr", 158_293 * 20, 4000, 20),
+)
 
 
 class Rule(NamedTuple):
@@ -66,21 +79,23 @@ class Rule(NamedTuple):
 
     Attributes:
         task: Of the corpora, as the catalog calls it.
-        sizes: From small to large.
+        sizes: For a vocabulary: the sizes of the model, from small to large.
         texts: From small to large.
-        tokens_per_step: Of a batch.
+        batch: Examples of a step.
         passes: How often a text is read, at least and at most.
         per_parameter: Tokens for each parameter.
         unit: What a token is, for people.
+        instead: Where none of the texts can be had.
     """
 
     task: str
-    sizes: Sequence[Size]
+    sizes: Callable[[int], Sequence[Size]]
     texts: Sequence[Text]
-    tokens_per_step: int
+    batch: int
     passes: tuple[int, int]
     per_parameter: float = PER_PARAMETER
     unit: str = "tokens"
+    instead: Text | None = None
 
 
 class Plan(NamedTuple):
@@ -91,6 +106,10 @@ class Plan(NamedTuple):
     steps: int
     operations: float
     seconds: float  # of the steps
+
+    def tokens(self, rule: Rule) -> int:
+        """That are read."""
+        return self.steps * rule.batch * self.text.per_example
 
     def flags(self) -> dict[str, object]:
         """For train.py."""
@@ -119,13 +138,17 @@ def plan(rule: Rule, seconds: float, rate: float) -> Plan:
     def readable(size: Size) -> float:
         return STEPPING * seconds * rate * size.share / size.operations
 
-    fitting = [size for size in rule.sizes if readable(size) >= rule.per_parameter * size.parameters]
-    size = (fitting or rule.sizes[:1])[-1]
+    def largest(text: Text) -> Size:
+        sizes = rule.sizes(text.vocabulary)
+        return ([size for size in sizes if readable(size) >= rule.per_parameter * size.parameters] or sizes[:1])[-1]
+
     least, most = rule.passes
-    text = ([text for text in rule.texts if readable(size) >= least * text.tokens] or rule.texts[:1])[-1]
-    tokens = min(readable(size), most * text.tokens)
-    steps = round_down(tokens / rule.tokens_per_step)
-    operations = steps * rule.tokens_per_step * size.operations
+    enough = [text for text in rule.texts if readable(largest(text)) >= least * text.tokens]
+    text = (enough or rule.texts[:1])[-1]
+    size = largest(text)
+    per_step = rule.batch * text.per_example
+    steps = round_down(min(readable(size), most * text.tokens) / per_step)
+    operations = steps * per_step * size.operations
     return Plan(size, text, steps, operations, operations / (rate * size.share))
 
 
@@ -135,65 +158,93 @@ def round_down(number: float) -> int:
     return max(int(number // unit) * unit, 1)
 
 
-def reachable(rule: Rule) -> Rule:
-    """The rule without the texts that cannot be had here."""
+def plan_here(rule: Rule, seconds: float, rate: float) -> Plan:
+    """The plan, of the texts that can be had here; nothing is fetched that is not needed.
+
+    Raises:
+        DataError: none can be had.
+    """
     from my_llm.data.catalog import locate
 
-    texts = []
-    for text in rule.texts:
+    while True:
+        made = plan(rule, seconds, rate)
         try:
-            locate(text.dataset, rule.task)
+            locate(made.text.dataset, rule.task)
+            return made
         except DataError:
-            continue
-        texts.append(text)
-    return rule._replace(texts=texts or rule.texts[:1])
+            left = [text for text in rule.texts if text != made.text]
+            if not left and made.text == rule.instead:
+                raise
+        rule = rule._replace(texts=left or [rule.instead or made.text], instead=rule.instead or made.text)
 
 
 def flags_within(budget: str, script: ModuleType, arguments: Sequence[str]) -> list[str]:
     """The flags for a budget, which are said to the user: a preset that is computed.
 
     Raises:
-        ConfigError: no time, a script without a rule, a flag that the budget sets, or several processes.
+        ConfigError: no time, a script without a rule, a flag that does not go with it, a GPU, or several processes.
     """
     if "--help" in arguments:
         return []
     seconds, path = seconds_of(budget), Path(str(script.__file__)).resolve()
     if path.name != "train.py" or not path.with_name("budget.py").is_file():
-        raise ConfigError("this script has no rule for a budget", got=path.name, next_step="leave out --budget")
+        raise ConfigError("this script has no rule for a budget", got=path.name, valid="train.py of a stage")
+    valid = [f"--{name}" for name in BESIDE]
     for name in (word.split("=")[0] for word in arguments if word.startswith("--")):
-        if name[2:].replace("-", "_").removeprefix("no_") not in MAY_STAND_BESIDE:
-            raise ConfigError("--budget sets this", got=name, next_step="leave out one of the two")
-    if world() > 1:
-        raise ConfigError("--budget is for one process", got=f"{world()} processes", next_step="give the flags")
+        if name.replace("-", "_").replace("__", "--", 1) not in ("--budget", *valid):
+            step = "leave one of the two out; with --resume the run knows its flags"
+            raise ConfigError("few flags go with --budget", got=name, valid=", ".join(valid), next_step=step)
     prepare_matrix_path()  # before torch is imported
+    rate = measured_rate(value_of("--device", arguments) or "auto",
+                         int(value_of("--threads", arguments) or script.TrainConfig.threads))  # fmt: skip
+    rule = importlib.import_module(f"{path.parent.name}.budget").rule()
+    made = plan_here(rule, seconds, rate)
+    print(told(made, rule, budget, rate) + expected(path.parent.name, made), flush=True)
+    return [word for name, value in made.flags().items() for word in (f"--{name}", str(value))]
+
+
+def measured_rate(device: str, threads: int) -> float:
+    """Operations a second of the processor's products, on so many threads.
+
+    Raises:
+        ConfigError: the training would run somewhere else.
+    """
     import torch
 
     from my_llm.machine import measure_matmul
 
-    rule = reachable(importlib.import_module(f"{path.parent.name}.budget").rule())
-    rate = 1e9 * measure_matmul(torch.float32)
-    made = plan(rule, seconds, rate)
-    print(told(made, rule, budget, rate) + expected(path.parent.name, made), flush=True)
-    return [word for name, value in made.flags().items() for word in (f"--{name}", str(value))]
+    if world() > 1:
+        raise ConfigError("--budget is for one process", got=f"{world()} processes", next_step="give the flags")
+    if device not in ("auto", "cpu") or (device == "auto" and torch.cuda.is_available()):
+        raise ConfigError("--budget measures the processor", got=device, next_step="--device cpu, or give the flags")
+    if threads:
+        torch.set_num_threads(threads)
+    return 1e9 * measure_matmul(torch.float32)
 
 
 def expected(stage: str, made: Plan) -> str:
     """A line with the score of the recorded training that took about as many operations; nothing if there is none."""
     path = results_folder() / "compare" / "budget.json"
     rows = read(path)["rows"] if path.exists() else []
-    near = [row for row in rows if row["case"].startswith(f"{stage}, ")
-            and abs(math.log(row["operations"] / made.operations)) < math.log(ALIKE)]  # fmt: skip
+
+    def distance(row: Mapping[str, Any]) -> float:
+        return abs(math.log(row["operations"] / made.operations))
+
+    same = [row for row in rows if row["case"].startswith(f"{stage}, ") and row["dataset"] == made.text.dataset]
+    near = [row for row in same if distance(row) < math.log(ALIKE)]
     if not near:
         return ""
-    row = min(near, key=lambda row: abs(math.log(row["operations"] / made.operations)))
+    row = min(near, key=distance)
     band = max(2 * row["score_sd"], TOLERANCE * row["score"])
     low, high = row["score"] - band, row["score"] + band
+    if row["metric"] in ("accuracy", "bleu"):
+        high = min(high, 100.0)
     return f"\nexpect  {row['metric'].replace('_', ' ')} {low:.3g} to {high:.3g}, measured with {row['operations']:.1e}"
 
 
 def told(made: Plan, rule: Rule, budget: str, rate: float) -> str:
     """The plan for a person."""
-    tokens = made.steps * rule.tokens_per_step
+    tokens = made.tokens(rule)
     flags = " ".join(f"--{name} {value}" for name, value in made.flags().items())
     lines = [
         f"budget {budget}: {made.operations:.2g} operations at {made.size.share:.0%} of this machine's "

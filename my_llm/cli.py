@@ -112,7 +112,7 @@ def parse(config_class: type[Config], arguments: Sequence[str]) -> Config:
                 _refuse("unknown flag", f"--{flag}", [f"--{name}" for name in names])
     path = _config_path(arguments)
     from_file = _flags_from_file(path, names)
-    if budget := _value_of("--budget", arguments):
+    if budget := value_of("--budget", arguments):
         from my_llm.budget import flags_within
 
         from_file += flags_within(budget, sys.modules[config_class.__module__], arguments)
@@ -182,7 +182,7 @@ def _refuse(what: str, got: str, valid: list[str]) -> None:
 
 
 def _config_path(arguments: Sequence[str]) -> Path | None:
-    preset, path = (_value_of(flag, arguments) for flag in ("--preset", "--config"))
+    preset, path = (value_of(flag, arguments) for flag in ("--preset", "--config"))
     if preset is None:
         return Path(path) if path is not None else None
     if path is not None:
@@ -193,7 +193,8 @@ def _config_path(arguments: Sequence[str]) -> Path | None:
     return choose(preset, presets, "preset")
 
 
-def _value_of(flag: str, arguments: Sequence[str]) -> str | None:
+def value_of(flag: str, arguments: Sequence[str]) -> str | None:
+    """What stands behind a flag on the command line."""
     for position, argument in enumerate(arguments):
         if argument == flag and position + 1 < len(arguments):
             return arguments[position + 1]
@@ -214,8 +215,8 @@ def _flags_from_file(path: Path | None, names: list[str]) -> list[str]:
     for name, value in values.items():
         if name not in names:
             _refuse(f"unknown key in {path}", name, names)
-        if name == "preset" and value:  # it would be remembered and not read
-            raise ConfigError(f"{path} cannot name a preset", got=value, next_step=f"--preset {value}, and flags")
+        if name in ("preset", "budget") and value:  # it would be remembered and not read
+            raise ConfigError(f"{path} cannot name a {name}", got=value, next_step=f"--{name} {value}, and flags")
         if isinstance(value, bool):
             flags.append(f"--{name}" if value else f"--no_{name}")
         else:

@@ -87,7 +87,7 @@ class Run(Generic[C]):
         if Path(name).name != name or name in (".", "..") or not name.isprintable():
             raise ConfigError("--run_name must be a plain name", got=name, valid="no slashes, not . or .., printable")
         folder = home() / "runs" / stage / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
-        forgetful = dataclasses.replace(config, config=None, preset="")  # as it will be when it is resumed
+        forgetful = dataclasses.replace(config, config=None, preset="", budget="")  # as it will be when it is resumed
         return cls(folder, forgetful, published / publish(config))
 
     def __enter__(self) -> "Run[C]":

@@ -6,15 +6,21 @@ SHARES = {64: 0.1, 128: 0.15, 256: 0.25, 512: 0.4}  # by hidden units
 PAIRS = 128  # of a batch
 
 
+def size(hidden: int, vocabulary: int, share: float) -> Size:
+    """Encoder: two directions, three gates. Decoder: three gates over embedding, context and state; the bridge to the
+    attention, the first state, the attention, and what reads them all out.
+    """
+    encoder, decoder = 12 * hidden**2, 9 * hidden**2 + (2 + 1 + 2 + 6) * hidden**2
+    weights = encoder + decoder + vocabulary * hidden
+    return Size({"hidden": hidden, "embedding": hidden}, weights, 6 * weights / 2, share)  # a token passes one of both
+
+
 def rule() -> Rule:
     """Pairs of sentences. A token is one of either language; a translator learns from fewer of them for each parameter
     than a language model, since its texts are read many times.
     """
-    sizes = []
-    for hidden, share in SHARES.items():
-        encoder = 2 * 3 * hidden * (hidden + hidden)  # two directions, three gates
-        decoder = 3 * hidden * (hidden + 2 * hidden + hidden) + 4 * hidden * hidden
-        head = 4000 * hidden
-        operations = 6 * (encoder + decoder + head) / 2  # a token passes through one of the two
-        sizes.append(Size({"hidden": hidden, "embedding": hidden}, encoder + decoder + head, operations, share))
-    return Rule("translation", sizes, TO_TRANSLATE, PAIRS * 30, passes=(5, 30), per_parameter=5)
+
+    def sizes(vocabulary: int) -> list[Size]:
+        return [size(hidden, vocabulary, share) for hidden, share in SHARES.items()]
+
+    return Rule("translation", sizes, TO_TRANSLATE, PAIRS, passes=(5, 30), per_parameter=5)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from my_llm.data import catalog
-from my_llm.data.corpora.language import Texts, assemble, language_of
+from my_llm.data.corpora.language import CONVERT, Texts, assemble, language_of
 from my_llm.data.token_file import TokenFile, open_tokens, write_tokens
 from my_llm.errors import ConfigError, DataError
 from my_llm.files import write_atomically
@@ -85,7 +85,8 @@ def pieces(path: Path, start: int, end: int) -> Iterator[tuple[int, str]]:
             try:
                 piece = b"".join(lines).decode("utf-8-sig" if place == 0 else "utf-8")
             except UnicodeDecodeError as error:
-                raise DataError("the text is not UTF-8", got=f"{path}, byte {place + error.start}") from None
+                where = f"{path}, byte {place + error.start}"
+                raise DataError("the text is not UTF-8", got=where, next_step=CONVERT) from None
             yield file.tell(), piece.replace("\r\n", "\n")
 
 
@@ -101,7 +102,7 @@ def write(text: Path, path: Path, vocab_type: str, vocab_size: int) -> TokenFile
     try:
         size = text.stat().st_size
         cut = size - int(min(HELD_OUT[0] * size, HELD_OUT[1]))
-        _, first = next(pieces(text, 0, size), (0, ""))
+        _, first = next(pieces(text, 0, cut), (0, ""))
         corpus = assemble(str(text), language_of(first), Texts(first, "", ""), str(text))
         if vocab_type == "char":  # a rare character may stand anywhere
             tokenizer: Tokenizer = CharTokenizer.train(piece for _, piece in pieces(text, 0, cut))
@@ -120,7 +121,9 @@ def write(text: Path, path: Path, vocab_type: str, vocab_size: int) -> TokenFile
     except OSError as error:
         raise DataError(f"cannot read the text: {error.strerror}", got=text) from None
     if len(validation) < 2:
-        raise DataError("the text is too short to hold out its last lines", got=f"{size} bytes, {text}")
+        path.unlink()
+        step = "break it into lines: it is cut between them"
+        raise DataError("no last lines can be held out", got=f"{size} bytes, {text}", next_step=step)
     known = {"tokenizer": tokenizer.to_state(), "language": corpus.language, "validation": validation}
     write_atomically(path.with_name(f"{path.name}.json"), json.dumps(known, ensure_ascii=False).encode())
     return file

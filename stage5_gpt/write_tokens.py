@@ -30,9 +30,11 @@ class WriteTokensConfig:
 def run(config: WriteTokensConfig) -> None:
     """Write, and say what to do with it."""
     from my_llm.cli import command_line
-    from my_llm.errors import ConfigError
+    from my_llm.errors import ConfigError, DataError
     from stage5_gpt.large_text import ENDING, write
 
+    if not config.text.expanduser().is_file():
+        raise DataError("cannot read the text: no such file", got=config.text)
     out = config.out or config.text.with_suffix(ENDING)
     if out.suffix != ENDING:
         raise ConfigError("--out must end in .tokens", got=out)

@@ -71,8 +71,10 @@ def load_text(name: str = "auto") -> LanguageText:
         ConfigError: No such corpus, or one of another task.
         DataError: No source is reachable, or a file is damaged.
     """
-    if name.endswith(".txt"):
+    if name.lower().endswith(".txt"):
         return language.own_text(Path(name))
+    if name.lower().endswith(".tokens"):
+        raise ConfigError("token files are for stage 5", got=name, next_step="a file that ends in .txt")
     corpus, found, source = locate(name, "language modelling")
     return language.assemble(corpus.name, corpus.languages[0], read(corpus, found), source)
 

@@ -1,5 +1,6 @@
 """The tasks need the ability that they are named after, and who looks at the key is told from who does not."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,25 @@ def test_pairs_are_looked_up():
 
 def test_reach_is_how_far_one_sees():
     told = abilities.recalled(Oracle(34))  # the question and 33 letters
-    assert told["reach"] == 32 and told["shares"][2] == 1 and told["shares"][3] < 0.2
+    assert abilities.reach_of(told["shares"]) == 32 and told["shares"][2] == 1 and told["shares"][3] < 0.2
     assert told["by_weights"] is None
-    assert abilities.recalled(Oracle(10**6))["reach"] == abilities.DISTANCES[-1]
+    assert abilities.reach_of(abilities.recalled(Oracle(10**6))["shares"]) == abilities.DISTANCES[-1]
+    assert abilities.reach_of([1.0, 0.5, 1.0, 1.0, 1.0]) == 8 and abilities.reach_of([0.5, 1.0, 1.0, 1.0, 1.0]) == 0
+
+
+def test_by_weights_is_the_share_of_the_best_head(monkeypatch: pytest.MonkeyPatch):
+    def looks(model: nn.Module, texts: Tensor) -> Iterator[Tensor]:
+        keys = (texts >= abilities.KEYS[0]) & (texts < abilities.KEYS[1])
+        places = keys.int().argmax(dim=1)
+        yield torch.zeros_like(places)
+        yield places if sees else torch.zeros_like(places)
+
+    monkeypatch.setattr(abilities, "looks", looks)
+    sees = True
+    assert abilities.by_weights(Oracle(10**6)) == 1
+    sees = False
+    found = abilities.by_weights(Oracle(10**6))
+    assert found is not None and found < 0.1
 
 
 def test_the_letter_that_matters_is_found_by_trial():
@@ -68,7 +85,7 @@ def test_the_letter_that_matters_is_found_by_trial():
 
 @pytest.mark.parametrize("name", ["attention alone", "Transformer", "GPT"])
 def test_where_a_head_looks_is_read_from_its_own_weights(name: str):
-    """Queries and keys are set so that every head of the last layer looks at the one letter that is marked."""
+    """A place of the text for each head, which depends on the text; the model is left as it was."""
     torch.manual_seed(0)
     model = GENERATIONS[name].make(abilities.VOCABULARY, 32).eval()
     texts = abilities.recall(5, 20).texts

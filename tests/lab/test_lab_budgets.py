@@ -1,19 +1,26 @@
 """What a budget buys is read from the runs themselves; what was trained is not trained again."""
 
 import json
+import os
+import signal
 import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from lab import budgets, compare
+from lab.jobs import folder_of
 from my_llm import budget, ledger
 from my_llm.cli import to_toml
 from my_llm.errors import ConfigError
 from my_llm.run import Stopped
 from stage5_gpt.budget import rule
 from stage5_gpt.train import TrainConfig
+
+ROOT = Path(__file__).parents[2]
+DIGEST = folder_of("budget", [repr(budgets.texts_and_sizes("stage5_gpt"))]).name[-8:]
+SIZES = rule().sizes(budget.TO_WRITE[0].vocabulary)
 
 
 @pytest.fixture
@@ -25,10 +32,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def a_run(home: Path, seed: int, score: float, stage: str = "stage5_gpt", metric: str = "bits_per_byte") -> Path:
     """A training that is over, of the size and text that the budget gave it."""
-    folder = home / "runs" / stage / f"20260101-000000-budget-1m-seed{seed}"
+    folder = home / "runs" / stage / f"20260101-000000-budget-1m-{DIGEST}-seed{seed}"
     folder.mkdir(parents=True)
-    size = rule().sizes[0]
-    config = TrainConfig(**{**size.flags, "dataset": "auto", "max_steps": 500, "seed": seed})
+    size = SIZES[0]
+    config = TrainConfig(**{**size.flags, "dataset": "tiny_shakespeare", "max_steps": 500, "seed": seed})
     (folder / "config.toml").write_text(to_toml(config))
     summary = {"seconds": 50.0 + seed, "best": {"scores": {metric: score}}}
     (folder / "summary.json").write_text(json.dumps(summary))
@@ -37,8 +44,8 @@ def a_run(home: Path, seed: int, score: float, stage: str = "stage5_gpt", metric
 
 def test_a_row_is_what_the_runs_say(home: Path):
     row = budgets.row_of("stage5_gpt", "1m", [a_run(home, 0, 3.0), a_run(home, 1, 3.2)])
-    made, tokens = rule(), 500 * rule().tokens_per_step
-    assert row["operations"] == tokens * made.sizes[0].operations and row["parameters"] == made.sizes[0].parameters
+    tokens = 500 * rule().batch
+    assert row["operations"] == tokens * SIZES[0].operations and row["parameters"] == SIZES[0].parameters
     assert (row["steps"], row["passes"], row["seconds"]) == (500, round(tokens / 1_003_854, 1), 51.0)
     assert (row["metric"], row["score"], row["score_sd"]) == ("bits_per_byte", 3.1, 0.141)
 
@@ -46,13 +53,13 @@ def test_a_row_is_what_the_runs_say(home: Path):
 def test_what_is_over_is_not_trained_again_and_what_was_stopped_goes_on(home: Path, monkeypatch: pytest.MonkeyPatch):
     called: list[list[str]] = []
 
-    def ran(line: list[str], **options: Any) -> subprocess.CompletedProcess:
+    def started(line: list[str], cwd: Path) -> subprocess.Popen:
         called.append(line[1:])
-        assert options["cwd"].name == "stage5_gpt"
-        return subprocess.CompletedProcess(line, code)
+        assert cwd.name == "stage5_gpt"
+        return popen([sys.executable, "-c", f"raise SystemExit({code})"])
 
-    monkeypatch.setattr(subprocess, "run", ran)
-    code = 0
+    popen, code = subprocess.Popen, 0
+    monkeypatch.setattr(subprocess, "Popen", started)
     done = a_run(home, 0, 3.0)
     assert budgets.train("stage5_gpt", "1m", 0) == done and not called
     half = a_run(home, 1, 3.0)
@@ -61,7 +68,7 @@ def test_what_is_over_is_not_trained_again_and_what_was_stopped_goes_on(home: Pa
     code = 130
     with pytest.raises(Stopped, match="the same command goes on"):
         budgets.train("stage5_gpt", "10m", 2)
-    assert called[-1] == ["train.py", "--budget", "10m", "--run_name", "budget-10m-seed2", "--seed", "2"]
+    assert called[-1] == ["train.py", "--budget", "10m", "--run_name", f"budget-10m-{DIGEST}-seed2", "--seed", "2"]
     code = 2
     with pytest.raises(ConfigError, match="ended with 2"):
         budgets.train("stage5_gpt", "10m", 2)
@@ -73,8 +80,43 @@ def test_the_table_is_written_and_says_what_to_expect(home: Path, monkeypatch: p
     monkeypatch.setattr(budgets, "METRICS", {"stage5_gpt": "bits_per_byte"})
     assert compare.main(["--parts", "budget"]) == 0
     (row,) = ledger.read(home / "results" / "compare" / "budget.json")["rows"]
-    made = budget.Plan(rule().sizes[0], budget.TO_WRITE[0], 500, row["operations"], 1.0)
+    made = budget.Plan(SIZES[0], budget.TO_WRITE[0], 500, row["operations"], 1.0)
     assert "bits per byte 2.82 to 3.38" in budget.expected("stage5_gpt", made)
     assert "bits per byte" in budget.expected("stage5_gpt", made._replace(operations=1.4 * row["operations"]))
     assert budget.expected("stage5_gpt", made._replace(operations=1.6 * row["operations"])) == ""
     assert budget.expected("stage4_transformer", made) == ""
+    assert budget.expected("stage5_gpt", made._replace(text=budget.PYTHON)) == "", "another text, another score"
+
+
+def test_a_share_of_right_answers_is_in_percent_and_at_most_all(home: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = a_run(home, 0, 0.99, "stage1_mlp", "accuracy")
+    settings = {"hidden": [16], "dataset": "python_docs", "max_steps": 500}
+    (folder / "config.toml").write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items()))
+    row = budgets.row_of("stage1_mlp", "1m", [folder])
+    assert (row["score"], row["metric"], row["passes"]) == (99.0, "accuracy", round(500 * 64 / 3301, 1))
+    monkeypatch.setattr(budget, "read", lambda path: {"rows": [row]})
+    (home / "results" / "compare").mkdir(parents=True)
+    (home / "results" / "compare" / "budget.json").touch()
+    made = budgets.planned("stage1_mlp", settings)
+    assert "accuracy 96 to 100," in budget.expected("stage1_mlp", made)
+
+
+def test_ctrl_c_lets_the_training_save(home: Path, tmp_path: Path):
+    """A real process group, as in a terminal: the training hears it, takes its time, and is waited for."""
+    stage = tmp_path / "stage5_gpt"
+    stage.mkdir()
+    (stage / "train.py").write_text(
+        "import signal, sys, time, pathlib\n"
+        "def save(*_):\n    time.sleep(1)\n    pathlib.Path('saved').touch()\n    sys.exit(130)\n"
+        "signal.signal(signal.SIGINT, save)\nprint('ready', flush=True)\ntime.sleep(60)\n"
+    )
+    script = f"import pathlib; from lab import budgets; budgets.ROOT = pathlib.Path({str(tmp_path)!r}); " \
+             "budgets.train('stage5_gpt', '1m', 7)"  # fmt: skip
+    line = [sys.executable, "-c", script]
+    process = subprocess.Popen(
+        line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert (stage / "saved").exists() and "the same command goes on" in errors

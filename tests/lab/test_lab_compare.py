@@ -113,6 +113,22 @@ def test_the_part_that_chooses_is_not_the_one_that_is_shown():
     assert costs["tokens: MLP"] == ladder.SIZES[0] and costs[f"parameters: {ladder.NGRAM}"] == 100
 
 
+def fails_or_sleeps(job: ladder.Job) -> dict:
+    """The first one fails at once."""
+    if job.parameters == 1:
+        raise ValueError("broken")
+    time.sleep(60)
+    return {}
+
+
+def test_a_training_that_fails_does_not_wait_for_the_others(tmp_path: Path):
+    started = time.perf_counter()
+    wanted = [ladder.Job("tokens", "MLP", number) for number in range(1, 9)]
+    with pytest.raises(ValueError, match="broken"):
+        jobs.done(wanted, fails_or_sleeps, tmp_path, 2, lambda job, row: "")
+    assert time.perf_counter() - started < 30
+
+
 def left(group: int) -> int:
     """0 if all processes of the group end within five seconds."""
     for _ in range(50):

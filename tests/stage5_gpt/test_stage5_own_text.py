@@ -122,7 +122,7 @@ def test_lines_end_alike_and_marks_are_gone(tmp_path: Path):
     ("name", "content", "flags", "message"),
     [
         ("none.txt", None, [], "cannot read the text"),
-        ("one.txt", b"a single line", [], "too short to hold out its last lines"),
+        ("one.txt", b"a single line", [], "no last lines can be held out"),
         ("empty.txt", b"", [], "no tokens to write"),
         ("old.txt", "三国\n".encode("gb18030") * 20, [], "not UTF-8"),
         ("small.txt", b"a\nb\n", ["--vocab_size", 10], "vocab"),

@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 from my_llm.errors import DataError
 
+CONVERT = "convert it; old Chinese files are often GB18030: iconv -f GB18030 -t UTF-8 old.txt > new.txt"
+
 
 class Texts(NamedTuple):
     """The three parts of a text; an empty one does not exist."""
@@ -56,8 +58,7 @@ def own_text(path: Path) -> LanguageText:
     except OSError as error:
         raise DataError(f"cannot read the text: {error.strerror}", got=path) from None
     except UnicodeDecodeError as error:
-        step = "convert it; old Chinese files are often GB18030: iconv -f GB18030 -t UTF-8"
-        raise DataError("the text is not UTF-8", got=f"{path}, byte {error.start}", next_step=step) from None
+        raise DataError("the text is not UTF-8", got=f"{path}, byte {error.start}", next_step=CONVERT) from None
     cut = int(0.9 * len(text))
     texts = Texts(text[:cut], text[cut:], "")
     return assemble(str(path.expanduser().resolve()), language_of(text), texts, f"the file {path}")
