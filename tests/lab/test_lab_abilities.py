@@ -129,10 +129,10 @@ def test_the_table_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     monkeypatch.setenv("MY_LLM_RESULTS", str(tmp_path / "results"))
     monkeypatch.setattr(abilities, "MODELS", ("MLP", "GPT"))
     monkeypatch.setattr(abilities, "RATES", (0.01,))
-    assert compare.main(["--parts", "abilities", "--max_steps", "2", "--workers", "1"]) == 0
+    assert compare.main(["--parts", "abilities", "--max_steps", "2", "--workers", "2"]) == 0
     rows = {row["case"]: row for row in ledger.read(tmp_path / "results" / "compare" / "abilities.json")["rows"]}
     assert rows["MLP"]["order"] < 70 and "by_weights" not in rows["MLP"] and "by_weights" in rows["GPT"]
-    assert compare.main(["--parts", "abilities", "--max_steps", "2", "--workers", "1"]) == 0
+    assert compare.main(["--parts", "abilities", "--max_steps", "2", "--workers", "2"]) == 0
     assert "6 of 6 trainings are kept" in capsys.readouterr().out
 
 
