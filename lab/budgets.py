@@ -19,16 +19,18 @@ from my_llm.run import Stopped, home
 from my_llm.studies import mean_and_spread
 
 ROOT = Path(__file__).resolve().parents[1]
-BUDGETS = ("1m",)
-SEEDS = (0, 1)
+BUDGETS = {"1m": (0, 1), "10m": (0,)}  # and their seeds
 METRICS = {
     "stage1_mlp": "accuracy", "stage2_rnn_lstm": "bits_per_byte", "stage3_attention_seq2seq": "bleu",
     "stage4_transformer": "bleu", "stage5_gpt": "bits_per_byte",
 }  # fmt: skip
 
 
-def train(stage: str, budget: str, seed: int) -> Path:
+def train(stage: str, budget: str, seed: int, plan: Plan | None = None) -> Path:
     """The folder of the training, when it is over.
+
+    Args:
+        plan: Of the first seed, for the others: the machine's rate wavers.
 
     Raises:
         Stopped: by Ctrl-C, which the training has heard, too.
@@ -38,7 +40,9 @@ def train(stage: str, budget: str, seed: int) -> Path:
     found = sorted((home() / "runs" / stage).glob(f"*-{name}"))
     if found and (found[-1] / "summary.json").exists():
         return found[-1]
-    flags = ["--resume", str(found[-1])] if found else ["--budget", budget, "--run_name", name, "--seed", str(seed)]
+    given = plan.flags() if plan else {"budget": budget}
+    words = [str(word) for flag, value in given.items() for word in (f"--{flag}", value)]
+    flags = ["--resume", str(found[-1])] if found else [*words, "--run_name", name, "--seed", str(seed)]
     with subprocess.Popen([sys.executable, "train.py", *flags], cwd=ROOT / stage) as training:
         try:
             code = training.wait()
@@ -75,30 +79,37 @@ def planned(stage: str, settings: dict[str, Any]) -> Plan:
     raise ConfigError("the run has another size than the rule", got=settings, next_step="delete it")
 
 
+def settings_of(folder: Path) -> dict[str, Any]:
+    """All flags of a run."""
+    return tomllib.loads((folder / "config.toml").read_text("utf-8"))
+
+
 def row_of(stage: str, budget: str, folders: Sequence[Path]) -> Row:
     """One stage and budget; the spread is that over the seeds."""
-    made = planned(stage, tomllib.loads((folders[0] / "config.toml").read_text("utf-8")))
+    made = planned(stage, settings_of(folders[0]))
     told = [json.loads((folder / "summary.json").read_text("utf-8")) for folder in folders]
     metric = METRICS[stage]
     scores = [one["best"]["scores"][metric] * (100 if metric == "accuracy" else 1) for one in told]
-    tokens = made.tokens(rule_of(stage))
     return {
-        "case": f"{stage}, {budget}", "dataset": made.text.dataset, "operations": made.operations,
-        "parameters": made.size.parameters,
-        "steps": made.steps, "passes": round(tokens / made.text.tokens, 1),
-        "seconds": max(one["seconds"] for one in told),
-        "metric": metric, **mean_and_spread("score", scores, 3),
+        "case": f"{stage}, {budget}", "task": f"{metric.replace('_', ' ')}, {made.text.dataset}",
+        "operations": float(f"{made.operations:.2e}"), "parameters": made.size.parameters,
+        "passes": round(made.tokens(rule_of(stage)) / made.text.tokens, 1),
+        "seconds": round(max(one["seconds"] for one in told)), **mean_and_spread("score", scores, 3),
     }  # fmt: skip
 
 
-def rows(budgets: Sequence[str] = BUDGETS) -> Iterator[Row]:
+def rows() -> Iterator[Row]:
     """All of them."""
-    for budget in budgets:
+    for budget, (first, *others) in BUDGETS.items():
         for stage in METRICS:
-            yield row_of(stage, budget, [train(stage, budget, seed) for seed in SEEDS])
+            folder = train(stage, budget, first)
+            made = planned(stage, settings_of(folder))
+            yield row_of(stage, budget, [folder, *(train(stage, budget, seed, made) for seed in others)])
 
 
 COLUMNS = {
-    "dataset": "", "operations": "", "parameters": "", "steps": "", "passes": "", "seconds": "s", "metric": "",
-    "score": "", "score_sd": "",
-}  # fmt: skip
+    **dict.fromkeys(("task", "operations", "parameters", "passes"), ""),
+    "seconds": "s",
+    "score": "",
+    "score_sd": "",
+}

@@ -3,7 +3,8 @@
     ladder       every generation of language models on one text, in three races
     abilities    which of them knows order, recalls from far away, and shows where its answer comes from
     complexity   how operations, waiting, paths and memory grow with the length of a text, predicted and counted
-    budget       what a minute of `train.py --budget` buys in each stage
+    showcase     what each generation writes after as much training
+    budget       what a minute and ten of `train.py --budget` buy in each stage
 
 Its tables stand in results/compare/, its figures in docs/figures/; what they mean stands in docs/en/compare.md.
 """
@@ -24,7 +25,7 @@ class CompareConfig(BaseConfig):
     """Compare every generation of models."""
 
     parts: tuple[str, ...] = ("all",)
-    """what to compare, by name: ladder, abilities, complexity, budget; all: everything"""
+    """what to compare, by name: ladder, abilities, complexity, showcase, budget; all: everything"""
     dataset: str = "auto"
     """corpus of the ladder, a language modelling one"""
     workers: int = 0
@@ -160,14 +161,36 @@ def complexity(config: CompareConfig) -> None:
     publish(config, "complexity", rows, costs.COLUMNS, title=title, started=started)
 
 
+def showcase(config: CompareConfig) -> None:
+    """What does each generation write, after as much time on the same text?"""
+    from lab import ladder as races
+    from lab import showcase as samples
+    from lab.generations import GENERATIONS
+    from lab.jobs import folder_of
+
+    started = time.perf_counter()
+    corpus, *_ = races.parts_of(config.dataset)
+    setting = races.Setting(corpus.name, config.seed, config.max_steps)
+    folder = folder_of("showcase", samples.rules(setting, corpus.sha256))
+    rows = samples.rows(setting, list(GENERATIONS), folder, config.workers)
+    title = (
+        f"After {races.SECONDS:g} s of one core, {samples.PARAMETERS:,} parameters: bits per byte; of "
+        f"{samples.WRITTEN:,} characters written, the share of words of four letters and more that the text has, "
+        "too, and the longest copy"
+    )
+    publish(config, "showcase", rows, samples.COLUMNS, title=title, corpus=corpus, started=started)
+
+
 def budget(config: CompareConfig) -> None:
-    """What does a minute of training buy in each stage, if the rule of --budget spends it?"""
+    """What do one and ten minutes of training buy in each stage, if the rule of --budget spends it?"""
     from lab import budgets
 
     started = time.perf_counter()
     rows = list(budgets.rows())
-    title = "Trained with --budget, the best score on the validation part, over two seeds; seconds with everything"
-    publish(config, "budget", rows, budgets.COLUMNS, title=title, data="auto", seed=budgets.SEEDS, started=started)
+    title = "Trained with --budget: the best score on the validation part; 1m over two seeds; seconds with everything"
+    publish(
+        config, "budget", rows, budgets.COLUMNS, title=title, data="auto", seed=budgets.BUDGETS["1m"], started=started
+    )
 
 
 def publish(
@@ -183,6 +206,7 @@ def publish(
     started: float,
 ) -> None:
     """Write the table into the ledger and show it."""
+    from lab.tables import TEXT
     from my_llm import ledger
     from my_llm.studies import figure_path, show_table
 
@@ -191,7 +215,7 @@ def publish(
         data=f"{corpus.name}: {corpus.source}" if corpus else data, sha256=corpus.sha256 if corpus else "",
         seed=seed or config.seed, seconds=time.perf_counter() - started,
     )  # fmt: skip
-    show_table(title, columns, rows)
+    show_table(title, {column: unit for column, unit in columns.items() if unit != TEXT}, rows)
     figure = figure_path(STAGE, name)
     print(f"table   {path}" + (f"\nfigure  {figure}" if figure.exists() else ""))
 
@@ -208,5 +232,5 @@ def command_of(config: CompareConfig, part: str) -> str:
 
 
 PARTS: dict[str, Callable[[CompareConfig], None]] = {
-    "ladder": ladder, "abilities": abilities, "complexity": complexity, "budget": budget
+    "ladder": ladder, "abilities": abilities, "complexity": complexity, "showcase": showcase, "budget": budget
 }  # fmt: skip

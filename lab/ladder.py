@@ -88,7 +88,16 @@ def bits_of(nats: dict[str, float], corpus: Any, tokens: dict[str, Any]) -> Row:
     }
 
 
-def train(job: Job, setting: Setting) -> Row:
+class Learnt(NamedTuple):
+    """A network after its training, and what it has learnt from."""
+
+    model: Any
+    corpus: Any
+    tokenizer: Any
+    row: Row
+
+
+def learn(job: Job, setting: Setting) -> Learnt:
     """Run a race for one network; in a process of its own, on one thread."""
     import torch
 
@@ -108,10 +117,16 @@ def train(job: Job, setting: Setting) -> Row:
         within=math.inf if reads else SECONDS,
     )  # fmt: skip
     nats = {part: generation.nats(model, tokens[part]) for part in ("validation", "choice")}
-    return {
+    row = {
         **bits_of(nats, corpus, tokens), "width": width, "parameters": parameters,
         "tokens": len(learnt.losses) * generation.batch, "seconds": learnt.seconds[-1], "curve": curve_of(learnt),
     }  # fmt: skip
+    return Learnt(model, corpus, tokenizer, row)
+
+
+def train(job: Job, setting: Setting) -> Row:
+    """What came of it."""
+    return learn(job, setting).row
 
 
 def curve_of(learnt: Any) -> list[list[float]]:

@@ -2,7 +2,7 @@
 
 from my_llm.budget import Rule, Size, Text
 
-HIDDEN, SHARE = 16, 0.05  # more units learn nothing more (the study `depth_width`)
+HIDDEN, SHARE = 16, 0.005  # more units learn nothing more (the study `depth_width`)
 FEATURES, BATCH = 30_000, 64
 TO_SORT = (Text("python_docs", 3_301, FEATURES), Text("ag_news", 12_155, FEATURES))
 

@@ -2,7 +2,7 @@
 
 from my_llm.budget import PYTHON, TO_WRITE, Rule, Size
 
-SHARES = {64: 0.1, 128: 0.2, 256: 0.3, 512: 0.45, 1024: 0.6}  # by hidden units
+SHARES = {64: 0.1, 128: 0.19, 256: 0.36, 512: 0.46, 1024: 0.61}  # by hidden units
 EMBEDDING, STREAMS, LENGTH = 64, 32, 64
 
 

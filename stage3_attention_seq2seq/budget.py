@@ -2,7 +2,7 @@
 
 from my_llm.budget import TO_TRANSLATE, Rule, Size
 
-SHARES = {64: 0.1, 128: 0.15, 256: 0.25, 512: 0.4}  # by hidden units
+SHARES = {64: 0.13, 128: 0.27, 256: 0.37, 512: 0.48}  # by hidden units
 PAIRS = 128  # of a batch
 
 

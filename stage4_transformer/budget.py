@@ -2,7 +2,7 @@
 
 from my_llm.budget import TO_TRANSLATE, Rule, Size
 
-SHARES = {64: 0.1, 128: 0.2, 256: 0.35, 512: 0.5}  # by width
+SHARES = {64: 0.2, 128: 0.34, 256: 0.43, 512: 0.56}  # by width
 LAYERS, PAIRS = 3, 128  # of each stack; of a batch
 
 

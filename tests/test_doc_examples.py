@@ -7,11 +7,12 @@ import pytest
 from pages import ROOT, code_blocks
 
 PAGES = [page for page in sorted(ROOT.glob("docs/*/*.md")) if ">>> " in page.read_text("utf-8")]
+assert PAGES, "the pages have lost their examples"
 
 
 def failures(text: str) -> int:
     """How many examples of a page answer something else; the blocks of a page are one session."""
-    session = "".join(block.text for block in code_blocks(text) if block.text.startswith(">>> "))
+    session = "".join(block.text for block in code_blocks(text) if ">>> " in block.text)
     example = doctest.DocTestParser().get_doctest(session, {}, "page", None, 0)
     return doctest.DocTestRunner(verbose=False).run(example).failed
 

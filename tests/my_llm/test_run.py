@@ -154,7 +154,7 @@ def test_resume_refuses_other_flags_other_texts_and_other_folders(tmp_path: Path
     run = train(Config(lr=0.2))
     with pytest.raises(ConfigError, match=r"--lr cannot change.*'0.3'.*valid: 0.2"):
         train(Config(lr=0.3, resume=run.folder))
-    with pytest.raises(CheckpointError, match="another text"):
+    with pytest.raises(CheckpointError, match=r"another text; got 'toy, digest e'; valid: toy, digest d"):
         train(Config(resume=run.folder), digest="e")
     with pytest.raises(CheckpointError, match="nothing to resume.*absent"):
         train(Config(resume=tmp_path / "absent"))

@@ -131,6 +131,17 @@ def test_only_the_very_text_that_was_learnt_is_no_measure(call: Call, trained: T
     assert "no measure" not in other["shown"] and "Not the text that the model was trained on" in other["shown"]
 
 
+def test_a_file_of_the_users_is_a_corpus(tmp_path: Path, call: Call, home: Path):
+    book = tmp_path / "my book.txt"
+    book.write_text("".join(f"{' '.join(word for word, _ in words)}\n" for words in sentences(60)), "utf-8")
+    code, _, errors = call(train, *LANGUAGE, "--max_steps", 4, "--dataset", book)
+    assert code == 0 and str(book) in errors[0], errors
+    path = home / "stage2_rnn_lstm" / "checkpoints" / "best_lstm_char.pt"
+    assert checkpoint.load(path)["data"]["name"] == str(book)
+    facts = scored(call, path)  # without a flag: it finds the text by itself
+    assert facts["split"] == "validation" and facts["same_text_as_trained"]
+
+
 def test_unknown_words_are_counted(tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch):
     """400 characters; the last 40 hold 10 words, of which `new`, twice, is not among the first 360."""
     monkeypatch.setenv("MY_LLM_DATA", str(tmp_path))

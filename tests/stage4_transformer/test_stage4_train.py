@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from kill_driver import same_end
-from stage4_world import FLAGS, NAMES, SMALL, Call, Trained, newest, published, sentences
+from stage4_world import FLAGS, NAMES, SMALL, Call, Trained, newest, published, scored, sentences
 
 from my_llm import checkpoint
 from my_llm.data.catalog import Pair, load_pairs
@@ -70,6 +70,18 @@ def test_a_language_models_vocabulary_is_published_beside_it(vocab_type: str, tr
     for suffix in (".pkl", ".json"):
         assert load_vocabulary(place.with_name(f"{vocab_type}_vocabulary{suffix}")) == content["tokenizer"]
     assert content["model_config"]["vocab_size"] == {"char": 25, "word": 20, "bpe": 280}[vocab_type]
+
+
+def test_a_file_of_the_users_is_a_corpus(tmp_path: Path, call: Call, home: Path):
+    book = tmp_path / "my book.txt"
+    book.write_text("".join(f"{pair.source}.\n" for pair in sentences()["train"][:80]), "utf-8")
+    flags = [*SMALL, *FLAGS["language_model"], "--max_steps", 4, "--eval_every", 2]
+    code, _, errors = call(train, *flags, "--dataset", book)
+    assert code == 0 and str(book) in errors[0], errors
+    path = published(home, "language_model")
+    assert checkpoint.load(path)["data"]["name"] == str(book)
+    facts = scored(call, path)  # without a flag: it finds the text by itself
+    assert facts["split"] == "validation" and facts["same_text_as_trained"]
 
 
 @pytest.mark.parametrize("positions", POSITIONS)

@@ -1,0 +1,101 @@
+"""What they write: every generation after as much time on the same text, and after the same first line.
+
+Two numbers stand beside each text. Words: how many of those with four letters and more are words of the text that it
+has read; who cannot spell has few. Copied: the longest passage that stands in that text letter by letter; who quotes
+has a long one.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lab import ladder
+from lab.generations import GENERATIONS, LENGTH
+from lab.jobs import Row, done
+from lab.ladder import Job, Setting
+from my_llm.language.writer import Writer, sliding_step
+from stage2_rnn_lstm.models import NGramModel
+from stage5_gpt.studies.projects import cell_of
+
+PARAMETERS = 200_000
+READ, WRITTEN, SHOWN = 300, 2000, 240  # characters
+TEMPERATURE = 0.8
+BOOK = "the text itself"
+WORD = re.compile(r"\w{4,}")
+
+
+def opening(text: str) -> str:
+    """Some lines to read, up to the first line of a paragraph, inclusive: who speaks, in a play."""
+    end = text.find("\n\n", READ)
+    return text[: text.find("\n", end + 2) + 1] if end >= 0 else text[:READ]
+
+
+def shown(text: str, written: str) -> str:
+    """The last line that was read, and what was written."""
+    return opening(text).rstrip("\n").rpartition("\n")[2] + "\n" + written[:SHOWN]
+
+
+def real_words(written: str, read: str) -> float:
+    """Percent of the words that stand in what was read; the last one may be cut off."""
+    known, words = set(WORD.findall(read)), WORD.findall(written)[:-1]
+    return 100 * sum(word in known for word in words) / max(len(words), 1)
+
+
+def copied(written: str, read: str) -> int:
+    """Characters of the longest passage that stands in what was read."""
+    longest = 0
+    for start in range(len(written)):
+        while start + longest < len(written) and written[start : start + longest + 1] in read:
+            longest += 1
+    return longest
+
+
+def told(written: str, corpus: Any) -> Row:
+    """A text and its two numbers."""
+    words, longest = real_words(written, corpus.train), copied(written, corpus.train)
+    return {"words": round(words, 1), "copied": longest, "sample": cell_of(shown(corpus.validation, written))}
+
+
+def write(model: Any, corpus: Any, tokenizer: Any, seed: int, *, carried: bool) -> Row:
+    """What a model writes after the opening; who carries no state sees as much as it has learnt to see."""
+    step = None if carried else sliding_step(model, LENGTH)
+    writer = Writer(model, tokenizer, facts={}, precision="fp32", step=step)
+    written = writer.write(opening(corpus.validation), length=WRITTEN, temperature=TEMPERATURE, seed=seed)
+    return told("".join(written), corpus)
+
+
+def learn(job: Job, setting: Setting) -> Row:
+    """Train one network and let it write; in a process of its own."""
+    learnt = ladder.learn(job, setting)
+    carried = GENERATIONS[job.generation].carried
+    return learnt.row | write(learnt.model, learnt.corpus, learnt.tokenizer, setting.seed, carried=carried)
+
+
+def rows(setting: Setting, generations: Sequence[str], folder: Path, workers: int) -> list[Row]:
+    """Counting, the networks, and for comparison as much of the text that nobody has read."""
+
+    def said(job: Job, row: Row) -> str:
+        return f"{job.generation}: {row['bits']:.3f} bits a byte, {row['words']:.0f} % words"
+
+    jobs = [Job("seconds", name, PARAMETERS) for name in generations]
+    made = done(jobs, partial(learn, setting=setting), folder, workers, said)
+    corpus, tokenizer, tokens = ladder.parts_of(setting.dataset)
+    best = ladder.best(ladder.count(setting))
+    grams = NGramModel.fit(tokens["train"], tokenizer.vocab_size, best["order"])
+    told_of = {ladder.NGRAM: best | write(grams, corpus, tokenizer, setting.seed, carried=True)}
+    told_of |= {job.generation: row for job, row in made.items()}
+    told_of[BOOK] = {"bits": None, **told(corpus.validation[len(opening(corpus.validation)) :][:WRITTEN], corpus)}
+    return [
+        {"case": name, "bits": row["bits"] and round(row["bits"], 3), **{key: row[key] for key in list(COLUMNS)[1:]}}
+        for name, row in told_of.items()
+    ]
+
+
+COLUMNS = {"bits": "", "words": "%", "copied": "", "sample": "text"}
+
+
+def rules(setting: Setting, sha256: str) -> list[Any]:
+    """What the rows depend on."""
+    return [*ladder.rules(setting, sha256), PARAMETERS, READ, WRITTEN, SHOWN, TEMPERATURE]
