@@ -21,14 +21,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from lab.generations import GENERATIONS
+from lab.generations import GENERATIONS, gpt
 from lab.jobs import Row, done
 from my_llm.training import Loss
 from stage4_transformer.models import Encoder
 from stage5_gpt.models import GPT
 from stage5_gpt.studies.common import Learnt, adamw, fit
 
-MODELS = ("MLP", "RNN", "LSTM", "GRU", "attention alone", "Transformer", "GPT", "GPT, modern")
 RATES = (0.001, 0.003, 0.01)
 ASK, KEYS, NOISE, VOCABULARY = 1, (2, 10), (10, 16), 16
 PARAMETERS, SECONDS = 50_000, 45.0  # of processor time, for each training
@@ -40,6 +39,16 @@ SOLVED = 0.9  # share of right answers
 DISTANCES = (8, 16, 32, 64, 126)  # recall is judged between each of them and the one before
 SHOWN = (16, 126)  # of them, in the table
 TRIED = 64  # texts in which letters are changed
+
+
+def large(vocabulary: int, width: int) -> GPT:
+    """A GPT whose embeddings begin as large as those that stage 4's stack reads; its head is another, and small."""
+    model = gpt(tied=False)(vocabulary, width)
+    nn.init.normal_(model.embedding.weight)
+    return model
+
+
+MODELS = {**GENERATIONS, "GPT, large embeddings": GENERATIONS["GPT"]._replace(make=large)}
 
 
 class Asked(NamedTuple):
@@ -132,7 +141,7 @@ class Job(NamedTuple):
 def train(job: Job, *, seed: int, max_steps: int) -> Row:
     """A new model learns the task, until it is solved or its time is over."""
     torch.set_num_threads(1)
-    generation, task = GENERATIONS[job.generation], TASKS[job.task]
+    generation, task = MODELS[job.generation], TASKS[job.task]
     width, parameters = generation.sized(VOCABULARY, PARAMETERS)
     torch.manual_seed(seed)
     model = generation.make(VOCABULARY, width)

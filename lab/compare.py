@@ -137,8 +137,9 @@ def abilities(config: CompareConfig) -> None:
 
     started = time.perf_counter()
     folder = folder_of("abilities", tasks.rules(config.seed, config.max_steps))
-    done = tasks.learn(tasks.MODELS, config.seed, config.max_steps, folder, config.workers)
-    rows = tasks.table_of(done, tasks.MODELS)
+    names = list(tasks.MODELS)
+    done = tasks.learn(names, config.seed, config.max_steps, folder, config.workers)
+    rows = tasks.table_of(done, names)
     title = (
         f"Answers right: which of two came first (chance {tasks.CHANCE['order']:g} %), which of 8 keys it was, by "
         f"distance ({tasks.CHANCE['recall']:g} %), which value has a key ({tasks.CHANCE['pairs']:g} %); "

@@ -34,7 +34,14 @@ NAVIGATION = [
     (
         "Begin here",
         "从这里开始",
-        ["README.md", "docs/en/roadmap.md", "docs/en/tracks.md", "docs/en/compare.md", "docs/en/courses.md"],
+        [
+            "README.md",
+            "docs/en/roadmap.md",
+            "docs/en/tracks.md",
+            "docs/en/compare.md",
+            "docs/en/showcase.md",
+            "docs/en/courses.md",
+        ],
     ),
     (
         "Projects",

@@ -15,8 +15,11 @@ from lab import ladder
 from lab.generations import GENERATIONS, LENGTH
 from lab.jobs import Row, done
 from lab.ladder import Job, Setting
-from my_llm.language.writer import Writer, sliding_step
+from my_llm.decoding import Step
+from my_llm.language.writer import Writer, plain_step, sliding_step
 from stage2_rnn_lstm.models import NGramModel
+from stage5_gpt.language import step_of as cached_step
+from stage5_gpt.models import GPT
 from stage5_gpt.studies.projects import cell_of
 
 PARAMETERS = 200_000
@@ -58,10 +61,16 @@ def told(written: str, corpus: Any) -> Row:
     return {"words": round(words, 1), "copied": longest, "sample": cell_of(shown(corpus.validation, written))}
 
 
+def step_of(model: Any, *, carried: bool) -> Step:
+    """One token at a time; who carries no state sees as many as it has learnt to see."""
+    if isinstance(model, GPT):
+        return cached_step(model)
+    return plain_step(model) if carried else sliding_step(model, LENGTH)
+
+
 def write(model: Any, corpus: Any, tokenizer: Any, seed: int, *, carried: bool) -> Row:
-    """What a model writes after the opening; who carries no state sees as much as it has learnt to see."""
-    step = None if carried else sliding_step(model, LENGTH)
-    writer = Writer(model, tokenizer, facts={}, precision="fp32", step=step)
+    """What a model writes after the opening."""
+    writer = Writer(model, tokenizer, facts={}, precision="fp32", step=step_of(model, carried=carried))
     written = writer.write(opening(corpus.validation), length=WRITTEN, temperature=TEMPERATURE, seed=seed)
     return told("".join(written), corpus)
 
@@ -85,15 +94,19 @@ def rows(setting: Setting, generations: Sequence[str], folder: Path, workers: in
     best = ladder.best(ladder.count(setting))
     grams = NGramModel.fit(tokens["train"], tokenizer.vocab_size, best["order"])
     told_of = {ladder.NGRAM: best | write(grams, corpus, tokenizer, setting.seed, carried=True)}
-    told_of |= {job.generation: row for job, row in made.items()}
+    told_of |= {job.generation: made[job] for job in jobs}
     told_of[BOOK] = {"bits": None, **told(corpus.validation[len(opening(corpus.validation)) :][:WRITTEN], corpus)}
     return [
-        {"case": name, "bits": row["bits"] and round(row["bits"], 3), **{key: row[key] for key in list(COLUMNS)[1:]}}
+        {
+            "case": name,
+            "bits_per_byte": row["bits"] and round(row["bits"], 3),
+            **{key: row[key] for key in list(COLUMNS)[1:]},
+        }
         for name, row in told_of.items()
     ]
 
 
-COLUMNS = {"bits": "", "words": "%", "copied": "", "sample": "text"}
+COLUMNS = {"bits_per_byte": "", "words": "%", "copied": "", "sample": "text"}
 
 
 def rules(setting: Setting, sha256: str) -> list[Any]:

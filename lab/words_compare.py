@@ -18,6 +18,7 @@ COLUMNS = {
 MODELS = {
     "n-gram": "n 元模型", "MLP": "MLP", "RNN": "RNN", "LSTM": "LSTM", "GRU": "GRU", "attention alone": "只有注意力",
     "Transformer": "Transformer", "GPT": "GPT", "GPT, modern": "GPT，现代",
+    "GPT, large embeddings": "GPT，嵌入较大",
 }  # fmt: skip
 RACES = {"parameters": "参数相等", "tokens": "文本相等", "seconds": "时间相等"}
 COUNTS = {"operations": "运算", "waiting": "相继的调用", "path": "路径", "memory": "内存（字节）"}
@@ -30,6 +31,7 @@ READERS = {
 }
 CASES = {
     **MODELS,
+    "the text itself": "文本本身",
     **{f"{race}: {name}": f"{told}：{word}" for race, told in RACES.items() for name, word in MODELS.items()},
     **{f"{what}: {name}": f"{told}：{word}" for what, told in COUNTS.items() for name, word in READERS.items()},
 }

@@ -127,7 +127,7 @@ def test_the_weights_of_gpt_are_those_of_its_attention():
 def test_the_table_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.setenv("MY_LLM_HOME", str(tmp_path))
     monkeypatch.setenv("MY_LLM_RESULTS", str(tmp_path / "results"))
-    monkeypatch.setattr(abilities, "MODELS", ("MLP", "GPT"))
+    monkeypatch.setattr(abilities, "MODELS", {name: abilities.MODELS[name] for name in ("MLP", "GPT")})
     monkeypatch.setattr(abilities, "RATES", (0.01,))
     assert compare.main(["--parts", "abilities", "--max_steps", "2", "--workers", "2"]) == 0
     rows = {row["case"]: row for row in ledger.read(tmp_path / "results" / "compare" / "abilities.json")["rows"]}

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from lab import compare, ladder, showcase
 from lab.generations import GENERATIONS, LENGTH
@@ -43,6 +44,19 @@ def test_the_opening_ends_with_who_speaks():
     assert showcase.opening("no paragraphs at all") == "no paragraphs at all"
 
 
+@pytest.mark.parametrize("name", GENERATIONS)
+def test_one_token_at_a_time_is_the_whole_text_at_once(name: str):
+    torch.manual_seed(0)
+    model = GENERATIONS[name].make(20, 16).eval()
+    tokens = torch.randint(20, (1, 40))
+    step, state = showcase.step_of(model, carried=GENERATIONS[name].carried), None
+    with torch.inference_mode():
+        _, state = step(tokens[:, :30], state)
+        for place in range(30, 40):
+            logits, state = step(tokens[:, place : place + 1], state)
+        assert torch.allclose(logits, model(tokens)[0][:, -1], atol=1e-5)
+
+
 def test_counting_quotes(text: Path):
     corpus, tokenizer, tokens = ladder.parts_of("tiny_shakespeare")
     row = {}
@@ -62,7 +76,10 @@ def test_the_table_is_written(text: Path, monkeypatch: pytest.MonkeyPatch, capsy
     for row in rows.values():
         assert row["sample"].startswith(("KING:<br>", "QUEEN:<br>"))
         assert len(row["sample"].replace("<br>", "\n")) > LENGTH + 40, "also whose window is shorter"
-    assert rows["n-gram"]["bits"] < rows["GPT"]["bits"] and rows["n-gram"]["words"] == 100 > rows["GPT"]["words"]
-    assert rows[showcase.BOOK]["bits"] is None and rows[showcase.BOOK]["copied"] > 100
+    assert (
+        rows["n-gram"]["bits_per_byte"] < rows["GPT"]["bits_per_byte"]
+        and rows["n-gram"]["words"] == 100 > rows["GPT"]["words"]
+    )
+    assert rows[showcase.BOOK]["bits_per_byte"] is None and rows[showcase.BOOK]["copied"] > 100
     out = capsys.readouterr().out
     assert "<br>" not in out and "longest copy" in out.replace("\n", " ")

@@ -133,7 +133,7 @@ def built(stage: str, config: Any, vocabulary: int) -> int:
     return parameters_of(model)
 
 
-@pytest.mark.real_data
+@pytest.mark.usefixtures("real_data")
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_texts_have_as_many_tokens(stage: str):
     rule = importlib.import_module(f"{stage}.budget").rule()

@@ -186,7 +186,9 @@ def test_an_archive_without_its_file_and_a_text_in_another_code_are_named(tmp_pa
     with pytest.raises(DataError, match=r"cannot read corpus conll2002, .*esp\.train"):
         load_tags("conll2002")
     (tmp_path / "data" / "tiny_shakespeare.txt").write_bytes("caf\xe9".encode("latin-1"))
-    with pytest.raises(DataError, match="cannot read corpus tiny_shakespeare, .*utf-8.*mend the file; text must be UTF-8"):
+    with pytest.raises(
+        DataError, match="cannot read corpus tiny_shakespeare, .*utf-8.*mend the file; text must be UTF-8"
+    ):
         load_text("auto")
     (tmp_path / "data" / "tiny_shakespeare.txt").write_text("")
     with pytest.raises(DataError, match="tiny_shakespeare has no examples"):
