@@ -91,9 +91,9 @@ def row_of(stage: str, budget: str, folders: Sequence[Path]) -> Row:
     metric = METRICS[stage]
     scores = [one["best"]["scores"][metric] * (100 if metric == "accuracy" else 1) for one in told]
     return {
-        "case": f"{stage}, {budget}", "task": f"{metric.replace('_', ' ')}, {made.text.dataset}",
-        "operations": float(f"{made.operations:.2e}"), "parameters": made.size.parameters,
-        "passes": round(made.tokens(rule_of(stage)) / made.text.tokens, 1),
+        "case": f"{stage.split('_')[0]}, {budget}", "task": f"{metric.replace('_', ' ')}, {made.text.dataset}",
+        "tera_operations": float(f"{made.operations / 1e12:.3g}"), "parameters": made.size.parameters,
+        "times_read": round(made.tokens(rule_of(stage)) / made.text.tokens, 1),
         "seconds": round(max(one["seconds"] for one in told)), **mean_and_spread("score", scores, 3),
     }  # fmt: skip
 
@@ -108,7 +108,7 @@ def rows() -> Iterator[Row]:
 
 
 COLUMNS = {
-    **dict.fromkeys(("task", "operations", "parameters", "passes"), ""),
+    **dict.fromkeys(("task", "tera_operations", "parameters", "times_read"), ""),
     "seconds": "s",
     "score": "",
     "score_sd": "",

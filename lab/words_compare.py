@@ -1,6 +1,13 @@
 """Column keys and cells of `my-llm compare` in Chinese; words.py and values.py take them in."""
 
+TEXTS = {
+    "accuracy": ("ag_news",),
+    "bleu": ("numbers_en_fr", "multi30k_en_fr", "tatoeba_en_fr"),
+    "bits per byte": ("tiny_shakespeare", "shakespeare"),
+}
+METRICS = {"accuracy": "准确率", "bleu": "BLEU", "bits per byte": "每字节比特数"}
 COLUMNS = {
+    **{f"{metric}, {text}": f"{METRICS[metric]}，{text}" for metric, texts in TEXTS.items() for text in texts},
     "equal_parameters": "参数相等",
     "equal_tokens": "文本相等",
     "equal_seconds": "时间相等",
@@ -14,6 +21,8 @@ COLUMNS = {
     "pairs": "查找",
     "by_trial": "靠试找到",
     "by_weights": "靠权重找到",
+    "tera_operations": "运算（万亿）",
+    "times_read": "读几遍",
 }
 MODELS = {
     "n-gram": "n 元模型", "MLP": "MLP", "RNN": "RNN", "LSTM": "LSTM", "GRU": "GRU", "attention alone": "只有注意力",
@@ -30,6 +39,7 @@ READERS = {
     "attention": "注意力",
 }
 CASES = {
+    **{f"stage{number}, {time}m": f"阶段 {number}，{time} 分钟" for number in range(1, 6) for time in (1, 10)},
     **MODELS,
     "the text itself": "文本本身",
     **{f"{race}: {name}": f"{told}：{word}" for race, told in RACES.items() for name, word in MODELS.items()},

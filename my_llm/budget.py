@@ -228,9 +228,10 @@ def expected(stage: str, made: Plan) -> str:
     rows = read(path)["rows"] if path.exists() else []
 
     def distance(row: Mapping[str, Any]) -> float:
-        return abs(math.log(row["operations"] / made.operations))
+        return abs(math.log(1e12 * row["tera_operations"] / made.operations))
 
-    same = [row for row in rows if row["case"].startswith(stage) and row["task"].endswith(f", {made.text.dataset}")]
+    begins, ends = stage.split("_")[0], f", {made.text.dataset}"
+    same = [row for row in rows if row["case"].startswith(begins) and row["task"].endswith(ends)]
     near = [row for row in same if distance(row) < math.log(ALIKE)]
     if not near:
         return ""
@@ -240,7 +241,7 @@ def expected(stage: str, made: Plan) -> str:
     low, high = row["score"] - band, row["score"] + band
     if metric in ("accuracy", "bleu"):
         high = min(high, 100.0)
-    return f"\nexpect  {metric} {low:.3g} to {high:.3g}, measured with {row['operations']:.1e}"
+    return f"\nexpect  {metric} {low:.3g} to {high:.3g}, measured with {1e12 * row['tera_operations']:.2g} operations"
 
 
 def told(made: Plan, rule: Rule, budget: str, rate: float) -> str:

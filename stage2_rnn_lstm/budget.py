@@ -20,5 +20,5 @@ def rule() -> Rule:
         return [size(hidden, vocabulary, share) for hidden, share in SHARES.items()]
 
     return Rule(
-        "language modelling", sizes, TO_WRITE, STREAMS * LENGTH, passes=(2, 20), unit="characters", instead=PYTHON
+        "language modelling", sizes, TO_WRITE, STREAMS * LENGTH, passes=(3, 20), unit="characters", instead=PYTHON
     )

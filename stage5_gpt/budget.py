@@ -21,5 +21,5 @@ def rule() -> Rule:
         return made
 
     return Rule(
-        "language modelling", sizes, TO_WRITE, WINDOWS * CONTEXT, passes=(2, 20), unit="characters", instead=PYTHON
+        "language modelling", sizes, TO_WRITE, WINDOWS * CONTEXT, passes=(3, 20), unit="characters", instead=PYTHON
     )

@@ -46,10 +46,10 @@ def test_a_row_is_what_the_runs_say(home: Path):
     row = budgets.row_of("stage5_gpt", "1m", [a_run(home, 0, 3.0), a_run(home, 1, 3.2)])
     tokens = 500 * rule().batch
     assert (
-        row["operations"] == pytest.approx(tokens * SIZES[0].operations, rel=0.01)
+        1e12 * row["tera_operations"] == pytest.approx(tokens * SIZES[0].operations, rel=0.01)
         and row["parameters"] == SIZES[0].parameters
     )
-    assert (row["passes"], row["seconds"]) == (round(tokens / 1_003_854, 1), 51)
+    assert (row["times_read"], row["seconds"]) == (round(tokens / 1_003_854, 1), 51)
     assert (row["task"], row["score"], row["score_sd"]) == ("bits per byte, tiny_shakespeare", 3.1, 0.141)
 
 
@@ -89,10 +89,10 @@ def test_the_table_is_written_and_says_what_to_expect(home: Path, monkeypatch: p
     monkeypatch.setattr(budgets, "BUDGETS", {"1m": (0, 1)})
     assert compare.main(["--parts", "budget"]) == 0
     (row,) = ledger.read(home / "results" / "compare" / "budget.json")["rows"]
-    made = budget.Plan(SIZES[0], budget.TO_WRITE[0], 500, row["operations"], 1.0)
+    made = budget.Plan(SIZES[0], budget.TO_WRITE[0], 500, 1e12 * row["tera_operations"], 1.0)
     assert "bits per byte 2.82 to 3.38" in budget.expected("stage5_gpt", made)
-    assert "bits per byte" in budget.expected("stage5_gpt", made._replace(operations=1.4 * row["operations"]))
-    assert budget.expected("stage5_gpt", made._replace(operations=1.6 * row["operations"])) == ""
+    assert "bits per byte" in budget.expected("stage5_gpt", made._replace(operations=1.4e12 * row["tera_operations"]))
+    assert budget.expected("stage5_gpt", made._replace(operations=1.6e12 * row["tera_operations"])) == ""
     assert budget.expected("stage4_transformer", made) == ""
     assert budget.expected("stage5_gpt", made._replace(text=budget.PYTHON)) == "", "another text, another score"
 
@@ -102,7 +102,7 @@ def test_a_share_of_right_answers_is_in_percent_and_at_most_all(home: Path, monk
     settings = {"hidden": [16], "dataset": "python_docs", "max_steps": 500}
     (folder / "config.toml").write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items()))
     row = budgets.row_of("stage1_mlp", "1m", [folder])
-    assert (row["score"], row["task"], row["passes"]) == (99.0, "accuracy, python_docs", round(500 * 64 / 3301, 1))
+    assert (row["score"], row["task"], row["times_read"]) == (99.0, "accuracy, python_docs", round(500 * 64 / 3301, 1))
     monkeypatch.setattr(budget, "read", lambda path: {"rows": [row]})
     (home / "results" / "compare").mkdir(parents=True)
     (home / "results" / "compare" / "budget.json").touch()
