@@ -1,10 +1,11 @@
 """Every command in the ```bash blocks of the READMEs does what it says: it is run, in order, and must exit with 0.
 
-Training is cut to two steps on a corpus that needs no network; what would take minutes (experiments, notebooks) is
-only asked whether it knows its flags. Commands that set up or leave the repository (pip, start.py, make, torchrun)
+Training is cut to two steps on a small corpus that needs no network; what would take minutes (experiments, notebooks)
+is only asked whether it knows its flags. Commands that set up or leave the repository (pip, start.py, make, torchrun)
 are checked for the files and names that they mention. A command that this test does not know fails it.
 """
 
+import gzip
 import os
 import re
 import shlex
@@ -19,9 +20,10 @@ from pages import ROOT, code_blocks
 
 import start
 from lab.__main__ import COMMANDS as LAB
+from my_llm.data.corpora import multi30k, numbers_en_fr
 
 READMES = [ROOT / "README.md", *sorted(ROOT.glob("stage[1-9]_*/README.md"))]
-EMBEDDED = {"stage1_mlp": "python_docs"}  # other stages: auto, which is an embedded corpus where there is no network
+EMBEDDED = {"stage1_mlp": "python_docs"}  # other stages: auto, which is one of those that `write_corpora` makes
 # the default's validation alone would take a minute; a test of its own compiles
 SMALL = {"stage5_gpt": ["--layers", "1", "--heads", "2", "--model", "32", "--context", "256", "--no_compile"]}
 LONG = {"experiments.py", "visualize.py", "compare.py", "start.py"}  # minutes, or an installation
@@ -109,14 +111,29 @@ def complaints(words: list[str], folder: str) -> list[str]:
     return [] if found else [f"unknown command, or it names something that is not there: {line}"]
 
 
+def write_corpora(folder: Path) -> None:
+    """A text of 60,000 characters where Tiny Shakespeare would be, and 900 pairs of numbers in place of Multi30k."""
+    text = "\n".join(page.read_text("utf-8") for page in sorted((ROOT / "docs" / "en").glob("stage*.md")))
+    (folder / "multi30k").mkdir(parents=True)
+    (folder / "tiny_shakespeare.txt").write_text(text[:60_000], "utf-8")
+    pairs = numbers_en_fr.read(()).train
+    for place, name in enumerate(multi30k.FILES):  # the parts, each in both languages
+        lines = [pair[place % 2] for pair in pairs[place // 2 : 900 : 3]]
+        (folder / "multi30k" / name).write_bytes(gzip.compress("\n".join(lines).encode()))
+
+
 def execute(step: Call, home: Path) -> subprocess.CompletedProcess[str]:
     """Runs a script as the page says, in a folder that stands for the page's one, with all output under `home`."""
     folder = home / step.folder
     folder.mkdir(parents=True, exist_ok=True)
     if (presets := ROOT / step.folder / "presets").is_dir():
         shutil.copytree(presets, folder / "presets", dirs_exist_ok=True)
-    variables = {key: value for key, value in os.environ.items() if key != "MY_LLM_DATA"}
-    variables |= {"MY_LLM_HOME": str(home), "MY_LLM_RESULTS": str(home / "results"), "PYTHONUTF8": "1"}
+    variables = os.environ | {
+        "MY_LLM_DATA": str(home / "data"),
+        "MY_LLM_HOME": str(home),
+        "MY_LLM_RESULTS": str(home / "results"),
+        "PYTHONUTF8": "1",
+    }
     line = [sys.executable, str(step.script), *step.arguments, *(["--help"] if step.only_flags else [])]
     return subprocess.run(
         line, cwd=folder, env=variables, input="the network refused a connection\n", timeout=300, encoding="utf-8",
@@ -127,7 +144,9 @@ def execute(step: Call, home: Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One place for the output of all pages, so that a command that stands on two of them is run once."""
-    return tmp_path_factory.mktemp("home")
+    folder = tmp_path_factory.mktemp("home")
+    write_corpora(folder / "data")
+    return folder
 
 
 DONE: set[Call] = set()

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -143,8 +144,9 @@ def left(group: int) -> int:
 def test_ctrl_c_keeps_what_is_over_and_says_how_to_go_on(text: Path):
     line = [sys.executable, "-m", "lab", "compare", "--parts", "ladder", "--max_steps", "2", "--workers", "1"]
     process = subprocess.Popen(
-        line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ, start_new_session=True
-    )
+        line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ, start_new_session=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a background job of a shell ignores it
+    )  # fmt: skip
     assert process.stdout is not None and process.stderr is not None
     for said in process.stdout:
         if "min left" in said:
@@ -181,7 +183,7 @@ def test_the_table_and_the_figure_are_written(
 def test_a_part_that_is_not_there_costs_one_line(capsys: pytest.CaptureFixture[str]):
     assert compare.main(["--parts", "lader"]) == 2
     assert (
-        "unknown part; got 'lader'; valid: abilities, budget, complexity, ladder; next: did you mean ladder?"
+        "unknown part; got 'lader'; valid: abilities, budget, complexity, ladder, showcase; next: did you mean ladder?"
         in capsys.readouterr().err
     )
 

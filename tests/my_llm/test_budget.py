@@ -134,7 +134,7 @@ def built(stage: str, config: Any, vocabulary: int) -> int:
 
 
 @pytest.mark.usefixtures("real_data")
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", ["stage1_mlp", "stage4_transformer", "stage5_gpt"])  # stages 2 and 3 have the same
 def test_the_texts_have_as_many_tokens(stage: str):
     rule = importlib.import_module(f"{stage}.budget").rule()
     for text in rule.texts:
