@@ -1,4 +1,4 @@
-"""What they write: every generation after as much time on the same text, and after the same first line.
+"""What they write: every generation after as much time on the same text, and after the same opening.
 
 Two numbers stand beside each text. Words: how many of those with four letters and more are words of the text that it
 has read; who cannot spell has few. Copied: the longest passage that stands in that text letter by letter; who quotes

@@ -213,7 +213,7 @@ def test_a_flag_that_does_not_exist_is_caught(tmp_path: Path):
 # --- the guides: what they say is in the READMEs, which are run -------------------------------------------------------
 
 GUIDES = [
-    *(ROOT / f"docs/en/{name}.md" for name in ("tracks", "data", "safety")),
+    *(ROOT / f"docs/en/{name}.md" for name in ("tracks", "data", "safety", "compare", "showcase")),
     *sorted([*ROOT.glob("docs/en/bridge_*.md"), *ROOT.glob("docs/en/howto_*.md")]),
 ]
 
