@@ -39,7 +39,9 @@ COMMANDS = {
     "docs": Command("build the pages as a site in site/ that needs no network", ["-m", "lab", "docs"], tools=True),
     "bench": Command("measure speed on this machine", ["-m", "lab", "bench"]),
     "bench-reliability": Command("kill, damage, deceive: the long run", ["-m", "lab", "bench-reliability"], tools=True),
-    "test": Command("run all tests", ["-m", "pytest", "-n", "2", "--dist", "loadfile"], tools=True),
+    "test": Command(
+        "run all tests", ["-m", "pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"], tools=True
+    ),
     "check": Command("format, lint, types, architecture, stale tables", ["-m", "lab", "check"], tools=True),
     "notebooks": Command("execute every notebook from top to bottom", ["-m", "lab", "notebooks"], tools=True),
     "format": Command("lay out the code", ["-m", "ruff", "format"], tools=True),

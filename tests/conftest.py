@@ -30,6 +30,13 @@ settings.register_profile(
 )
 settings.load_profile("my_llm")
 
+LONG = ("test_readme_commands.py", "test_reliability.py", "test_lab_docs.py", "test_lab_compare.py", "test_lab_tour.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]):
+    """The longest files first: a long one that starts last would run alone while the other processes idle."""
+    items.sort(key=lambda item: item.path.name not in LONG)
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
