@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from my_llm.cli import value_of
 from my_llm.device import prepare_matrix_path, world
@@ -223,25 +223,28 @@ def measured_rate(device: str, threads: int) -> float:
 
 
 def expected(stage: str, made: Plan) -> str:
-    """A line with the score of the recorded training that took about as many operations; nothing if there is none."""
+    """A line with the score of the recorded training that took about as many operations, or of one that took fewer;
+    nothing if there is none."""
     path = results_folder() / "compare" / "budget.json"
     rows = read(path)["rows"] if path.exists() else []
-
-    def distance(row: Mapping[str, Any]) -> float:
-        return abs(math.log(1e12 * row["tera_operations"] / made.operations))
-
     begins, ends = stage.split("_")[0], f", {made.text.dataset}"
-    same = [row for row in rows if row["case"].startswith(begins) and row["task"].endswith(ends)]
-    near = [row for row in same if distance(row) < math.log(ALIKE)]
-    if not near:
+    times = {
+        1e12 * row["tera_operations"] / made.operations: row
+        for row in rows
+        if row["case"].startswith(begins) and row["task"].endswith(ends)
+    }
+    below = [one for one in times if one < ALIKE]
+    if not below:
         return ""
-    row = min(near, key=distance)
-    metric = row["task"].split(",")[0]
-    band = max(2 * row["score_sd"], TOLERANCE * row["score"])
-    low, high = row["score"] - band, row["score"] + band
-    if metric in ("accuracy", "bleu"):
-        high = min(high, 100.0)
-    return f"\nexpect  {metric} {low:.3g} to {high:.3g}, measured with {1e12 * row['tera_operations']:.2g} operations"
+    nearest = min(below, key=lambda one: abs(math.log(one)))
+    row = times[nearest]
+    metric, score = row["task"].split(",")[0], row["score"]
+    operations = f"{1e12 * row['tera_operations']:.2g} operations"
+    if nearest <= 1 / ALIKE:
+        return f"\nexpect  {metric} better than {score:.3g}, measured with {operations}"
+    band = max(2 * row["score_sd"], TOLERANCE * score)
+    high = min(score + band, 100.0) if metric in ("accuracy", "bleu") else score + band
+    return f"\nexpect  {metric} {score - band:.3g} to {high:.3g}, measured with {operations}"
 
 
 def told(made: Plan, rule: Rule, budget: str, rate: float) -> str:

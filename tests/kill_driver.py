@@ -22,7 +22,8 @@ KILLS_PER_RUN = 10
 def main() -> None:
     stage, home, kills, seed = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     os.environ["MY_LLM_HOME"] = str(home)
-    import torch
+    import matplotlib.pyplot  # noqa: F401
+    import torch._dynamo  # a training imports both late: half of its time, for each attempt
 
     torch.set_num_threads(1)
     config, run = TRAININGS[stage]()

@@ -6,12 +6,14 @@ are checked for the files and names that they mention. A command that this test 
 """
 
 import gzip
+import json
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -122,23 +124,49 @@ def write_corpora(folder: Path) -> None:
         (folder / "multi30k" / name).write_bytes(gzip.compress("\n".join(lines).encode()))
 
 
-def execute(step: Call, home: Path) -> subprocess.CompletedProcess[str]:
-    """Runs a script as the page says, in a folder that stands for the page's one, with all output under `home`."""
+def execute(step: Call, home: Path, driver: subprocess.Popen[str] | None = None) -> tuple[int, str]:
+    """Runs a script as the page says, in a folder that stands for the page's one, with all output under `home`.
+
+    Returns:
+        Its exit code, and all that it has written.
+    """
     folder = home / step.folder
     folder.mkdir(parents=True, exist_ok=True)
     if (presets := ROOT / step.folder / "presets").is_dir():
         shutil.copytree(presets, folder / "presets", dirs_exist_ok=True)
-    variables = os.environ | {
+    variables = {
         "MY_LLM_DATA": str(home / "data"),
         "MY_LLM_HOME": str(home),
         "MY_LLM_RESULTS": str(home / "results"),
         "PYTHONUTF8": "1",
     }
-    line = [sys.executable, str(step.script), *step.arguments, *(["--help"] if step.only_flags else [])]
-    return subprocess.run(
-        line, cwd=folder, env=variables, input="the network refused a connection\n", timeout=300, encoding="utf-8",
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+    arguments = [*step.arguments, *(["--help"] if step.only_flags else [])]
+    told = "the network refused a connection\n"
+    if driver is None:
+        done = subprocess.run(
+            [sys.executable, str(step.script), *arguments], cwd=folder, env=os.environ | variables, input=told,
+            timeout=300, encoding="utf-8", stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        return done.returncode, done.stdout
+    asked = {"script": str(step.script), "arguments": arguments, "folder": str(folder), "variables": variables}
+    assert driver.stdin and driver.stdout
+    driver.stdin.write(json.dumps(asked | {"input": told}) + "\n")
+    driver.stdin.flush()
+    answer = json.loads(driver.stdout.readline())
+    return answer["code"], answer["output"]
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[subprocess.Popen[str] | None]:
+    """Runs scripts without the import of torch; None where an interpreter cannot be forked."""
+    if not hasattr(os, "fork"):
+        yield None
+        return
+    line = [sys.executable, "-X", "utf8", str(Path(__file__).with_name("script_driver.py"))]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8") as process:
+        yield process
+        assert process.stdin
+        process.stdin.close()
 
 
 @pytest.fixture(scope="module")
@@ -153,14 +181,14 @@ DONE: set[Call] = set()
 
 
 @pytest.mark.parametrize("page", READMES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_the_commands_of_the_page_run(page: Path, home: Path):
+def test_the_commands_of_the_page_run(page: Path, home: Path, driver: subprocess.Popen[str] | None):
     steps = plan(page.read_text("utf-8"), page.parent.relative_to(ROOT).as_posix())
     assert [step for step in steps if isinstance(step, str)] == []
     for step in steps:
         if isinstance(step, Call) and step not in DONE:
-            answer = execute(step, home)
+            code, output = execute(step, home, driver)
             command = f"{step.script.relative_to(ROOT)} {shlex.join(step.arguments)}"
-            assert answer.returncode == 0, f"{command}: exit {answer.returncode}\n{answer.stdout}"
+            assert code == 0, f"{command}: exit {code}\n{output}"
             DONE.add(step)
 
 
@@ -204,10 +232,12 @@ def test_a_command_that_cannot_work_is_caught(line: str):
     assert len([step for step in plan(f"```bash\n{line}\n```\n", ".") if isinstance(step, str)]) == 1
 
 
-def test_a_flag_that_does_not_exist_is_caught(tmp_path: Path):
+def test_a_flag_that_does_not_exist_is_caught(tmp_path: Path, driver: subprocess.Popen[str] | None):
     (step,) = plan("```bash\npython scripts/download_data.py --list --colour\n```\n", ".")
     assert isinstance(step, Call)
-    assert execute(step, tmp_path).returncode != 0
+    answers = [execute(step, tmp_path), execute(step, tmp_path, driver)]
+    assert answers[0] == answers[1], "the driver says what the script says"
+    assert answers[0][0] == 2 and "--colour" in answers[0][1]
 
 
 # --- the guides: what they say is in the READMEs, which are run -------------------------------------------------------
