@@ -44,7 +44,12 @@ def main() -> None:
         sys.exit(2)
     sys.argv = [f"my-llm {name}", *arguments]  # what help and errors call the program
     module, function = COMMANDS[name].function.split(":")
-    sys.exit(getattr(import_module(f"lab.{module}"), function)(arguments))
+    try:
+        sys.exit(getattr(import_module(f"lab.{module}"), function)(arguments))
+    except BrokenPipeError:
+        from my_llm.cli import unheard
+
+        sys.exit(unheard())
 
 
 def help_text() -> str:

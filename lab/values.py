@@ -5,6 +5,8 @@ from lab.words_projects import CASES
 VALUES: dict[str, str] = {
     **CASES,
     "every damaged file is refused in one line": "损坏的检查点被一行话拒绝",
+    "every damaged model is refused in one line": "损坏的模型被一行话拒绝",
+    "no hostile model is loaded and none is executed": "恶意模型既不被载入，也不被执行",
     "the weapons are loaded": "恶意文件确实能执行代码（对照）",
     "no code in a vocabulary runs": "词表中的代码不被执行",
     "hostile files are refused": "恶意文件被拒绝",

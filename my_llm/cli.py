@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from my_llm.device import Precision
+from my_llm.device import Precision, prepare_matrix_path
 from my_llm.errors import ConfigError, NotFiniteError, UserError, choose, nearest
 
 Config = TypeVar("Config")
@@ -73,8 +73,6 @@ def main(config_class: type[Config], run: Callable[[Config], int | None]) -> Non
 
 def execute(config_class: type[Config], run: Callable[[Config], int | None], arguments: Sequence[str]) -> int:
     """The exit code of `run(config)`: 0 fine, 2 a user's mistake, 3 not finite, 130 stopped by hand."""
-    from my_llm.device import prepare_matrix_path
-
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a µ that the terminal cannot show is no reason to stop
@@ -92,9 +90,14 @@ def execute(config_class: type[Config], run: Callable[[Config], int | None], arg
         if type(error).__name__ != "OutOfMemoryError":  # torch's; importing it here would cost --help a second
             raise
         return _complain("the memory of the GPU is full; next: a smaller --batch_size, or --precision bf16", 2)
-    except BrokenPipeError:  # `train.py | head`: nobody is listening any more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+    except BrokenPipeError:
+        return unheard()
+
+
+def unheard() -> int:
+    """The exit code when nobody reads the output any more, as in `train.py | head`."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 141
 
 
 def parse(config_class: type[Config], arguments: Sequence[str]) -> Config:

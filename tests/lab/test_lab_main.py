@@ -1,5 +1,6 @@
 """`my-llm` names its commands at once, and a wrong one costs one line."""
 
+import os
 import subprocess
 import sys
 import time
@@ -32,6 +33,17 @@ def test_help_lists_the_commands_without_torch(arguments: list[str]):
 def test_an_unknown_command_is_one_line_and_exit_code_2(name: str, words: str):
     answer = lab(name)
     assert answer.returncode == 2 and answer.stdout == "" and answer.stderr.count("\n") == 1 and words in answer.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a closed pipe is another error there")
+def test_a_closed_output_is_no_traceback():
+    """`my-llm doctor | head -1`."""
+    read, write = os.pipe()
+    os.close(read)
+    line = [sys.executable, "-u", "-m", "lab", "doctor"]
+    answer = subprocess.run(line, stdout=write, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    os.close(write)
+    assert answer.returncode == 141 and answer.stderr == ""
 
 
 def test_a_misspelt_flag_of_a_command_names_the_nearest():
