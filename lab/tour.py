@@ -132,6 +132,7 @@ def run(stops: Sequence[Stop], root: Path) -> int:
     (folder / "tour.json").write_text(json.dumps(tour, indent=1), encoding="utf-8")
     if visited := [(stop, item) for stop, item in zip(stops, done, strict=True) if not item["problem"]]:
         show_table(visited)
+        judge([Path(item["run"]) for _, item in visited])
     print(f"\nThe report, with curves, words and mistakes; open it in a browser:\n{report.write().as_uri()}")
     return int(any(item["problem"] for item in done))
 
@@ -223,6 +224,13 @@ def show_table(visited: Sequence[tuple[Stop, dict[str, Any]]]) -> None:
     print()
     Console(width=80, markup=False, highlight=False).print(table)
     say("\n".join(sources))
+
+
+def judge(runs: Sequence[Path]) -> None:
+    """Say of each run whether it is as it usually is; a script that left no run is passed over."""
+    if known := [from_here(run, ROOT) for run in runs if (run / "summary.json").exists()]:
+        say(f"\nIs each of them as it usually is? After any training you can ask:\n\n$ my-llm check-run {known[-1]}\n")
+        run_command([sys.executable, "-m", "lab", "check-run", *known], ROOT)
 
 
 def say(text: str) -> None:

@@ -123,6 +123,8 @@ def test_the_real_scripts_fit_the_report(
     assert run([short], ROOT) == 0
     shown = capfd.readouterr().out
     assert "% right" in shown and "python_docs" in shown and "checkpoints/best_model.pt --threads 1" in shown
+    asked, answers = shown.split("$ my-llm check-run ")[1].split("\n\n")[:2]
+    assert "-tour" in asked and answers.startswith(f"{asked}: ") and "(finished)" in answers
     scores = json.loads((home / "runs" / "tour" / "stage1_mlp.json").read_text(encoding="utf-8"))
     page = (home / "runs" / "tour" / "report.html").read_text(encoding="utf-8")
     assert f"{100 * scores['accuracy']:.1f}&nbsp;%" in page and "This stage failed" not in page
