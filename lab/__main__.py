@@ -45,11 +45,15 @@ def main() -> None:
     sys.argv = [f"my-llm {name}", *arguments]  # what help and errors call the program
     module, function = COMMANDS[name].function.split(":")
     try:
-        sys.exit(getattr(import_module(f"lab.{module}"), function)(arguments))
+        try:
+            code = getattr(import_module(f"lab.{module}"), function)(arguments)
+        finally:  # also after --help, which exits
+            sys.stdout.flush()
     except BrokenPipeError:
         from my_llm.cli import unheard
 
-        sys.exit(unheard())
+        code = unheard()
+    sys.exit(code)
 
 
 def help_text() -> str:

@@ -1,4 +1,4 @@
-"""What a budget buys: `train.py --budget` of every stage, run as a user runs it, twice.
+"""What a budget buys: `train.py --budget` of every stage, run as a user runs it; other seeds have the first one's plan.
 
 A training that was stopped is continued, one that is over is not run again: they lie in runs/ as all others do.
 """
@@ -94,16 +94,20 @@ def row_of(stage: str, budget: str, folders: Sequence[Path]) -> Row:
         "case": f"{stage.split('_')[0]}, {budget}", "task": f"{metric.replace('_', ' ')}, {made.text.dataset}",
         "tera_operations": float(f"{made.operations / 1e12:.3g}"), "parameters": made.size.parameters,
         "times_read": round(made.tokens(rule_of(stage)) / made.text.tokens, 1),
-        "seconds": round(max(one["seconds"] for one in told)), **mean_and_spread("score", scores, 3),
+        "seconds": round(max(one["seconds"] for one in told), 1), **mean_and_spread("score", scores, 3),
     }  # fmt: skip
 
 
 def rows() -> Iterator[Row]:
-    """All of them."""
+    """All of them; where more time buys nothing more, the shorter one only."""
+    known = []
     for budget, (first, *others) in BUDGETS.items():
         for stage in METRICS:
             folder = train(stage, budget, first)
             made = planned(stage, settings_of(folder))
+            if made in known:
+                continue
+            known.append(made)
             yield row_of(stage, budget, [folder, *(train(stage, budget, seed, made) for seed in others)])
 
 

@@ -3,7 +3,7 @@
     ladder       every generation of language models on one text, in three races
     abilities    which of them knows order, recalls from far away, and shows where its answer comes from
     complexity   how operations, waiting, paths and memory grow with the length of a text, predicted and counted
-    showcase     what each generation writes after as much training
+    showcase     what each generation writes after as much time
     budget       what a minute and ten of `train.py --budget` buy in each stage
 
 Its tables stand in results/compare/, its figures in docs/figures/; what they mean stands in docs/en/compare.md.
@@ -27,7 +27,7 @@ class CompareConfig(BaseConfig):
     parts: tuple[str, ...] = ("all",)
     """what to compare, by name: ladder, abilities, complexity, showcase, budget; all: everything"""
     dataset: str = "auto"
-    """corpus of the ladder, a language modelling one"""
+    """corpus of the ladder and the showcase, a language modelling one"""
     workers: int = 0
     """trainings at a time; 0: one for each core"""
     max_steps: int = 0
@@ -174,12 +174,16 @@ def showcase(config: CompareConfig) -> None:
     setting = races.Setting(corpus.name, config.seed, config.max_steps)
     folder = folder_of("showcase", samples.rules(setting, corpus.sha256))
     rows = samples.rows(setting, list(GENERATIONS), folder, config.workers)
+    for row in rows:
+        print(f"\n--- {row['case']} ---\n{row['sample']}")
+    print()
     title = (
-        f"After {races.SECONDS:g} s of one core, {samples.PARAMETERS:,} parameters: bits per byte; of "
+        f"After {races.SECONDS:g} s of one core, at most {samples.PARAMETERS:,} parameters: bits per byte; of "
         f"{samples.WRITTEN:,} characters written, the share of words of four letters and more that the text has, "
         "too, and the longest copy"
     )
-    publish(config, "showcase", rows, samples.COLUMNS, title=title, corpus=corpus, started=started)
+    table = samples.table_of(rows)
+    publish(config, "showcase", table, samples.COLUMNS, title=title, corpus=corpus, started=started)
 
 
 def budget(config: CompareConfig) -> None:
@@ -189,9 +193,8 @@ def budget(config: CompareConfig) -> None:
     started = time.perf_counter()
     rows = list(budgets.rows())
     title = "Trained with --budget: the best score on the validation part; 1m over two seeds; seconds with everything"
-    publish(
-        config, "budget", rows, budgets.COLUMNS, title=title, data="auto", seed=budgets.BUDGETS["1m"], started=started
-    )
+    seeds = sorted({seed for seeds in budgets.BUDGETS.values() for seed in seeds})
+    publish(config, "budget", rows, budgets.COLUMNS, title=title, data="auto", seed=seeds, started=started)
 
 
 def publish(

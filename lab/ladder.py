@@ -75,8 +75,13 @@ def parts_of(dataset: str) -> tuple[Any, Any, dict[str, Any]]:
     corpus = load_text(dataset)
     tokenizer = CharTokenizer.train([corpus.train])
     told, judged = (torch.tensor(tokenizer.encode(part)) for part in (corpus.train, corpus.validation))
-    held_out = min(HELD_OUT, len(told) // 10)
-    return corpus, tokenizer, {"train": told[held_out:], "choice": told[:held_out], "validation": judged}
+    first = held_out(corpus.train)
+    return corpus, tokenizer, {"train": told[first:], "choice": told[:first], "validation": judged}
+
+
+def held_out(text: str) -> int:
+    """Characters at the beginning of the training part that choose and are not learnt from."""
+    return min(HELD_OUT, len(text) // 10)
 
 
 def bits_of(nats: dict[str, float], corpus: Any, tokens: dict[str, Any]) -> Row:
@@ -88,7 +93,7 @@ def bits_of(nats: dict[str, float], corpus: Any, tokens: dict[str, Any]) -> Row:
     }
 
 
-class Learnt(NamedTuple):
+class Trained(NamedTuple):
     """A network after its training, and what it has learnt from."""
 
     model: Any
@@ -97,7 +102,7 @@ class Learnt(NamedTuple):
     row: Row
 
 
-def learn(job: Job, setting: Setting) -> Learnt:
+def learn(job: Job, setting: Setting) -> Trained:
     """Run a race for one network; in a process of its own, on one thread."""
     import torch
 
@@ -121,7 +126,7 @@ def learn(job: Job, setting: Setting) -> Learnt:
         **bits_of(nats, corpus, tokens), "width": width, "parameters": parameters,
         "tokens": len(learnt.losses) * generation.batch, "seconds": learnt.seconds[-1], "curve": curve_of(learnt),
     }  # fmt: skip
-    return Learnt(model, corpus, tokenizer, row)
+    return Trained(model, corpus, tokenizer, row)
 
 
 def train(job: Job, setting: Setting) -> Row:

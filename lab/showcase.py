@@ -57,58 +57,60 @@ def copied(written: str, read: str) -> int:
 
 def told(written: str, corpus: Any) -> Row:
     """A text and its two numbers."""
-    words, longest = real_words(written, corpus.train), copied(written, corpus.train)
-    return {"words": round(words, 1), "copied": longest, "sample": cell_of(shown(corpus.validation, written))}
+    learnt = corpus.train[ladder.held_out(corpus.train) :]
+    words, longest = real_words(written, learnt), copied(written, learnt)
+    return {"words": round(words, 1), "copied": longest, "sample": shown(corpus.validation, written)}
 
 
 def step_of(model: Any, *, carried: bool) -> Step:
-    """One token at a time; who carries no state sees as many as it has learnt to see."""
+    """One token at a time; who carries no state looks back at LENGTH of them at most, and at half when it begins."""
     if isinstance(model, GPT):
         return cached_step(model)
     return plain_step(model) if carried else sliding_step(model, LENGTH)
 
 
-def write(model: Any, corpus: Any, tokenizer: Any, seed: int, *, carried: bool) -> Row:
+def write(model: Any, corpus: Any, tokenizer: Any, seed: int, *, carried: bool) -> str:
     """What a model writes after the opening."""
     writer = Writer(model, tokenizer, facts={}, precision="fp32", step=step_of(model, carried=carried))
-    written = writer.write(opening(corpus.validation), length=WRITTEN, temperature=TEMPERATURE, seed=seed)
-    return told("".join(written), corpus)
+    return "".join(writer.write(opening(corpus.validation), length=WRITTEN, temperature=TEMPERATURE, seed=seed))
 
 
 def learn(job: Job, setting: Setting) -> Row:
     """Train one network and let it write; in a process of its own."""
-    learnt = ladder.learn(job, setting)
+    trained = ladder.learn(job, setting)
     carried = GENERATIONS[job.generation].carried
-    return learnt.row | write(learnt.model, learnt.corpus, learnt.tokenizer, setting.seed, carried=carried)
+    written = write(trained.model, trained.corpus, trained.tokenizer, setting.seed, carried=carried)
+    return trained.row | {"written": written}
 
 
 def rows(setting: Setting, generations: Sequence[str], folder: Path, workers: int) -> list[Row]:
     """Counting, the networks, and for comparison as much of the text that nobody has read."""
 
     def said(job: Job, row: Row) -> str:
-        return f"{job.generation}: {row['bits']:.3f} bits a byte, {row['words']:.0f} % words"
+        return f"{job.generation}: {row['bits']:.3f} bits a byte"
 
     jobs = [Job("seconds", name, PARAMETERS) for name in generations]
     made = done(jobs, partial(learn, setting=setting), folder, workers, said)
     corpus, tokenizer, tokens = ladder.parts_of(setting.dataset)
     best = ladder.best(ladder.count(setting))
     grams = NGramModel.fit(tokens["train"], tokenizer.vocab_size, best["order"])
-    told_of = {ladder.NGRAM: best | write(grams, corpus, tokenizer, setting.seed, carried=True)}
-    told_of |= {job.generation: made[job] for job in jobs}
-    told_of[BOOK] = {"bits": None, **told(corpus.validation[len(opening(corpus.validation)) :][:WRITTEN], corpus)}
+    texts = {ladder.NGRAM: best | {"written": write(grams, corpus, tokenizer, setting.seed, carried=True)}}
+    texts |= {job.generation: made[job] for job in jobs}
+    texts[BOOK] = {"bits": None, "written": corpus.validation[len(opening(corpus.validation)) :][:WRITTEN]}
     return [
-        {
-            "case": name,
-            "bits_per_byte": row["bits"] and round(row["bits"], 3),
-            **{key: row[key] for key in list(COLUMNS)[1:]},
-        }
-        for name, row in told_of.items()
+        {"case": name, "bits_per_byte": row["bits"] and round(row["bits"], 3), **told(row["written"], corpus)}
+        for name, row in texts.items()
     ]
+
+
+def table_of(told_of: Sequence[Row]) -> list[Row]:
+    """The rows with their texts as cells of a page."""
+    return [row | {"sample": cell_of(row["sample"])} for row in told_of]
 
 
 COLUMNS = {"bits_per_byte": "", "words": "%", "copied": "", "sample": "text"}
 
 
 def rules(setting: Setting, sha256: str) -> list[Any]:
-    """What the rows depend on."""
-    return [*ladder.rules(setting, sha256), PARAMETERS, READ, WRITTEN, SHOWN, TEMPERATURE]
+    """What the texts depend on; they are measured and cut when the table is made."""
+    return [*ladder.rules(setting, sha256), PARAMETERS, READ, WRITTEN, TEMPERATURE]

@@ -79,7 +79,9 @@ def execute(config_class: type[Config], run: Callable[[Config], int | None], arg
     try:
         config = parse(config_class, arguments)
         prepare_matrix_path()
-        return run(config) or 0
+        code = run(config) or 0
+        sys.stdout.flush()
+        return code
     except UserError as error:
         return _complain(error.line(), error.exit_code)
     except NotFiniteError as error:
@@ -125,11 +127,8 @@ def parse(config_class: type[Config], arguments: Sequence[str]) -> Config:
     for name, (low, high) in getattr(config_class, "ranges", {}).items():
         value = getattr(config, name)
         if value is not None and (not low <= value <= high or math.isinf(value)):
-            raise ConfigError(
-                f"--{name} is out of range",
-                got=value,
-                valid=f"{low:g} or more" if math.isinf(high) else f"{low:g} to {high:g}",
-            )
+            limits = f"{low:g} or more" if math.isinf(high) else f"{low:g} to {high:g}"
+            raise ConfigError(f"--{name} is out of range", got=value, valid=limits)
     return config
 
 

@@ -34,7 +34,7 @@ LONG = ("test_readme_commands.py", "test_reliability.py", "test_lab_docs.py", "t
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]):
-    """The longest files first: a long one that starts last would run alone while the other processes idle."""
+    """The longest files first: one that starts last would run alone while the other processes idle."""
     items.sort(key=lambda item: item.path.name not in LONG)
 
 

@@ -136,7 +136,7 @@ def corpus_for(task: str, name: str) -> Corpus[Any]:
     rows = {row.name: row for row in CATALOG.values() if row.task == task}
     if name in CATALOG and name not in rows:
         raise ConfigError(f"the corpus is for {CATALOG[name].task}, not for {task}", got=name, valid=sorted(rows))
-    return choose(name, rows, "corpus, and no file.txt" if task == "language modelling" else "corpus")
+    return choose(name, rows, "corpus (a file of yours ends in .txt)" if task == "language modelling" else "corpus")
 
 
 def fetch(corpus: Corpus[Any], seconds: float | None = None) -> Found:

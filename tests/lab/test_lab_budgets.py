@@ -72,7 +72,6 @@ def test_what_is_over_is_not_trained_again_and_what_was_stopped_goes_on(home: Pa
     with pytest.raises(Stopped, match="the same command goes on"):
         budgets.train("stage5_gpt", "10m", 2)
     assert called[-1] == ["train.py", "--budget", "10m", "--run_name", f"budget-10m-{DIGEST}-seed2", "--seed", "2"]
-    code = 130
     with pytest.raises(Stopped):
         budgets.train("stage5_gpt", "10m", 3, budgets.planned("stage5_gpt", budgets.settings_of(done)))
     assert called[-1][1:4] == ["--layers", "2", "--heads"] and "--budget" not in called[-1], "the very same training"
@@ -113,6 +112,10 @@ def test_a_share_of_right_answers_is_in_percent_and_at_most_all(home: Path, monk
     (home / "results" / "compare" / "budget.json").touch()
     made = budgets.planned("stage1_mlp", settings)
     assert "accuracy 96 to 100," in budget.expected("stage1_mlp", made)
+    longer = made._replace(operations=10 * made.operations)
+    assert "accuracy better than 99," in budget.expected("stage1_mlp", longer)
+    monkeypatch.setattr(budget, "read", lambda path: {"rows": [row | {"task": "bleu, python_docs", "score": 99.995}]})
+    assert "bleu 97 to 100," in budget.expected("stage1_mlp", longer), "nothing is better than all"
 
 
 def test_ctrl_c_lets_the_training_save(home: Path, tmp_path: Path):

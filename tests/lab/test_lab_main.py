@@ -36,12 +36,12 @@ def test_an_unknown_command_is_one_line_and_exit_code_2(name: str, words: str):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a closed pipe is another error there")
-def test_a_closed_output_is_no_traceback():
-    """`my-llm doctor | head -1`."""
+@pytest.mark.parametrize("command", [["-u", "-m", "lab", "doctor"], ["-m", "lab", "tables", "--help"]])
+def test_a_closed_output_is_no_traceback(command: list[str]):
+    """`my-llm doctor | head -1`; without -u it is heard at the end only."""
     read, write = os.pipe()
     os.close(read)
-    line = [sys.executable, "-u", "-m", "lab", "doctor"]
-    answer = subprocess.run(line, stdout=write, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    answer = subprocess.run([sys.executable, *command], stdout=write, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     os.close(write)
     assert answer.returncode == 141 and answer.stderr == ""
 

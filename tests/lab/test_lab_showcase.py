@@ -1,5 +1,6 @@
 """What the models write is told from what they copy, and words from what only looks like them."""
 
+import html
 import json
 from pathlib import Path
 
@@ -57,12 +58,22 @@ def test_one_token_at_a_time_is_the_whole_text_at_once(name: str):
         assert torch.allclose(logits, model(tokens)[0][:, -1], atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["MLP", "attention alone", "Transformer", "GPT"])
+def test_whose_window_is_full_goes_on_from_its_newer_half(name: str):
+    torch.manual_seed(0)
+    model = GENERATIONS[name].make(20, 16).eval()
+    tokens = torch.randint(20, (1, LENGTH + 20))
+    with torch.inference_mode():
+        logits, _ = showcase.step_of(model, carried=False)(tokens, None)
+        assert torch.allclose(logits, model(tokens[:, -LENGTH // 2 :])[0][:, -1], atol=1e-5)
+
+
 def test_counting_quotes(text: Path):
     corpus, tokenizer, tokens = ladder.parts_of("tiny_shakespeare")
     row = {}
     for order in (1, 8):
         model = NGramModel.fit(tokens["train"], tokenizer.vocab_size, order)
-        row[order] = showcase.write(model, corpus, tokenizer, seed=0, carried=True)
+        row[order] = showcase.told(showcase.write(model, corpus, tokenizer, seed=0, carried=True), corpus)
     assert row[8]["copied"] > 20 > row[1]["copied"] and row[8]["words"] == 100 > row[1]["words"]
 
 
@@ -83,3 +94,4 @@ def test_the_table_is_written(text: Path, monkeypatch: pytest.MonkeyPatch, capsy
     assert rows[showcase.BOOK]["bits_per_byte"] is None and rows[showcase.BOOK]["copied"] > 100
     out = capsys.readouterr().out
     assert "<br>" not in out and "longest copy" in out.replace("\n", " ")
+    assert "--- RNN ---\n" + rows["RNN"]["sample"].replace("<br>", "\n") in html.unescape(out)
