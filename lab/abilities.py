@@ -4,9 +4,9 @@
     recall   one of eight keys stands somewhere among 127 letters: which one, and up to what distance is that solved?
     pairs    eight keys are given one of six values each, in any order: which value has this key?
 
-Every model has as many parameters and as much time on one core, at the best of three rates. Then it is asked where in
-the text its answer comes from. By trial: which letter, put in another's place, changes the answer most? By its own
-weights: where does the head that knows best look most? The first takes a reading for each letter, the second none.
+Every model has at most as many parameters and as much time on one core, at the best of three rates. Then it is asked
+where in the text its answer comes from. By trial: which letter, put in another's place, changes the answer most? By its
+own weights: where does the head that knows best look most? The first takes a reading for each letter, the second none.
 """
 
 import math

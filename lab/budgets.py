@@ -37,7 +37,7 @@ def train(stage: str, budget: str, seed: int, plan: Plan | None = None) -> Path:
         ConfigError: it failed.
     """
     name = f"budget-{budget}-{folder_of('budget', [repr(texts_and_sizes(stage))]).name[-8:]}-seed{seed}"
-    found = sorted((home() / "runs" / stage).glob(f"*-{name}"))
+    found = sorted(path.parent for path in (home() / "runs" / stage).glob(f"*-{name}/config.toml"))
     if found and (found[-1] / "summary.json").exists():
         return found[-1]
     given = plan.flags() if plan else {"budget": budget}

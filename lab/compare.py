@@ -62,7 +62,7 @@ def ladder(config: CompareConfig) -> None:
     print(f"{corpus.source}: {len(races.jobs(names))} trainings of at most a few minutes each", flush=True)
     done = races.race(setting, names, folder_of("ladder", races.rules(setting, corpus.sha256)), config.workers)
     found = races.table_of(done, races.count(setting), names)
-    first, second = f"{races.SIZE:,} parameters and {races.PASSES} passes", "the text once"
+    first, second = f"at most {races.SIZE:,} parameters and {races.PASSES} passes", "the text once"
     said = f"{first}; {second}; {races.SECONDS:g} s of one core"
     judged = f"Bits per byte of {len(corpus.validation):,} characters of {corpus.name} that nobody has read: {said}"
     draw_ladder(found)
@@ -85,7 +85,7 @@ def draw_ladder(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
     title = "One text, every generation: bits per byte of what comes next (lower is better)"
     figure, charts = studies.sheet(4, width=6.2, height=4.2, rows=2, title=title)
     told = {
-        "parameters": f"equal parameters: {races.SIZE:,}, {races.PASSES} passes over the text",
+        "parameters": f"equal parameters: at most {races.SIZE:,}, {races.PASSES} passes over the text",
         "tokens": "equal text: read once, any size",
         "seconds": f"equal time: {races.SECONDS:g} s of one core, any size",
     }
@@ -98,7 +98,8 @@ def draw_ladder(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
         colors = [color if place == first else PALE for place in range(len(values))]
         chart.bar([*rows], values, color=colors, width=0.7)
         for place, value in enumerate(values):
-            chart.annotate(f"{value:.2f}", (place, value), (0, 3), textcoords="offset points", ha="center", fontsize=9,
+            number = f"{round(value, 3):.2f}"  # as the table rounds
+            chart.annotate(number, (place, value), (0, 3), textcoords="offset points", ha="center", fontsize=9,
                            color=INK, fontweight="bold" if place == first else "normal")  # fmt: skip
         chart.set_ylim(low - 0.35 * (high - low), high + 0.12 * (high - low))
         names = [f"{name}\n{years[name]}" for name in rows]
@@ -115,7 +116,14 @@ def draw_race(chart: Any, rows: Mapping[str, Mapping[str, Any]]) -> None:
 
     counted = rows[NGRAM]["bits"]
     chart.axhline(counted, color=INK, linestyle="--", linewidth=1)
-    chart.annotate(f"counting: {NGRAM}", (1, counted), (0, -11), textcoords="offset points", fontsize=8, color=INK)
+    chart.annotate(
+        f"counting: {NGRAM}, on the part that judges",
+        (1, counted),
+        (0, -11),
+        textcoords="offset points",
+        fontsize=8,
+        color=INK,
+    )
     for number, (name, row) in enumerate((name, row) for name, row in rows.items() if name != NGRAM):
         seconds, bits = zip(*row["curve"])
         color, style = PALETTE[number % 4], ("-", "--")[number // 4]

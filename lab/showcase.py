@@ -32,7 +32,8 @@ WORD = re.compile(r"\w{4,}")
 def opening(text: str) -> str:
     """Some lines to read, up to the first line of a paragraph, inclusive: who speaks, in a play."""
     end = text.find("\n\n", READ)
-    return text[: text.find("\n", end + 2) + 1] if end >= 0 else text[:READ]
+    line = text.find("\n", end + 2) if end >= 0 else -1
+    return text[: line + 1] if line >= 0 else text[:READ]
 
 
 def shown(text: str, written: str) -> str:
@@ -94,7 +95,9 @@ def rows(setting: Setting, generations: Sequence[str], folder: Path, workers: in
     corpus, tokenizer, tokens = ladder.parts_of(setting.dataset)
     best = ladder.best(ladder.count(setting))
     grams = NGramModel.fit(tokens["train"], tokenizer.vocab_size, best["order"])
-    texts = {ladder.NGRAM: best | {"written": write(grams, corpus, tokenizer, setting.seed, carried=True)}}
+    texts: dict[str, Row] = {
+        ladder.NGRAM: best | {"written": write(grams, corpus, tokenizer, setting.seed, carried=True)}
+    }
     texts |= {job.generation: made[job] for job in jobs}
     texts[BOOK] = {"bits": None, "written": corpus.validation[len(opening(corpus.validation)) :][:WRITTEN]}
     return [

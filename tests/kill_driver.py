@@ -144,6 +144,7 @@ def attempt(run, config, delay: float | None, aim: int | None = None) -> bool:
         os.kill(child, signal.SIGKILL)
     status = os.waitpid(child, 0)[1]
     if os.WIFSIGNALED(status):
+        assert os.WTERMSIG(status) == signal.SIGKILL, f"attempt died of signal {os.WTERMSIG(status)}: {config}"
         return True
     assert os.WEXITSTATUS(status) == 0, f"attempt ended with {os.WEXITSTATUS(status)}: {config}"
     return False
