@@ -30,10 +30,8 @@ STAGES = ("stage1_mlp", "stage2_rnn_lstm", "stage3_attention_seq2seq", "stage4_t
 
 SIZES = (512, (256, 256), 10)  # inputs, hidden, outputs of the network whose training step is timed
 BATCH = 128
-TIMES = {  # how hard `make bench-reliability` tries; `make test` does a tenth
-    "MY_LLM_DAMAGED": "1000",
-    "MY_LLM_KILLS": "100",
-}
+# how hard `make bench-reliability` tries; `make test` does a tenth
+TIMES = {"MY_LLM_DAMAGED": "1000", "MY_LLM_KILLS": "100"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -268,7 +266,8 @@ def finish(
     from rich.console import Console
     from rich.table import Table
 
-    from lab.tables import formatted, heading
+    from lab.digits import formatted
+    from lab.tables import heading
     from my_llm.ledger import record
 
     facts = {"data": data, "sha256": sha256, "seed": 0, "seconds": time.perf_counter() - started}

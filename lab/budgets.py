@@ -91,7 +91,7 @@ def row_of(stage: str, budget: str, folders: Sequence[Path]) -> Row:
     metric = METRICS[stage]
     scores = [one["best"]["scores"][metric] * (100 if metric == "accuracy" else 1) for one in told]
     return {
-        "case": f"{stage.split('_')[0]}, {budget}", "task": f"{metric.replace('_', ' ')}, {made.text.dataset}",
+        "case": f"{stage.split('_')[0]}, {budget}", "metric": metric, "data": made.text.dataset,
         "tera_operations": float(f"{made.operations / 1e12:.3g}"), "parameters": made.size.parameters,
         "times_read": round(made.tokens(rule_of(stage)) / made.text.tokens, 1),
         "seconds": round(max(one["seconds"] for one in told), 1), **mean_and_spread("score", scores, 3),
@@ -112,7 +112,8 @@ def rows() -> Iterator[Row]:
 
 
 COLUMNS = {
-    **dict.fromkeys(("task", "tera_operations", "parameters", "times_read"), ""),
+    **dict.fromkeys(("metric", "data"), "text"),
+    **dict.fromkeys(("tera_operations", "parameters", "times_read"), ""),
     "seconds": "s",
     "score": "",
     "score_sd": "",

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from lab.digits import Value, formatted, places_of
 from lab.marks import marks_cell
 from lab.words import unit_word, value_word, word
 from my_llm.cli import execute
@@ -32,7 +33,6 @@ MARKER = re.compile(r"<!-- (?P<kind>table|number|milestones)(?P<wish>[^>]*?) -->
 OPENED = re.compile(r"<!-- (table|number|milestones)\b")
 UNIT_AT_THE_END = {"s": "seconds", "ms": "ms", "µs": "us"}  # a key that ends in its unit: train_seconds, latency_us
 TEXT = "text"  # the unit of a column that holds what somebody wrote
-Value = str | int | float | bool | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +116,7 @@ def number(wish: str, chinese: bool) -> str:
     row = choose(case, {row["case"]: row for row in content["rows"]}, f"case of {name}")
     if column not in row:
         raise ConfigError(f"case {case} of {name} has no value", got=column)
-    return with_unit(row[column], unit, chinese)
+    return with_unit(row[column], unit, chinese, places_of(content, column, row[column]))
 
 
 def table(wish: str, chinese: bool) -> str:
@@ -126,12 +126,14 @@ def table(wish: str, chinese: bool) -> str:
     if rest and not rest.startswith("columns="):
         raise ConfigError("cannot read the marker", got=rest, valid="columns=a,b")
     keys = shown_columns(content, rest.removeprefix("columns=").split(",") if rest else None, name)
-    heads = [word("case", chinese), *(heading(key, content["columns"][key], chinese) for key in keys)]
+    units = content["columns"]
+    heads = [word("case", chinese), *(heading(key, units[key], chinese) for key in keys)]
     rows = [
-        [value_word(row["case"], chinese), *(cell(row, key, content["columns"], chinese) for key in keys)]
+        [value_word(row["case"], chinese)]
+        + [cell(row, key, units, chinese, places_of(content, key, row.get(key))) for key in keys]
         for row in content["rows"]
     ]
-    texts = [place for place, key in enumerate(keys, 1) if content["columns"][key] == TEXT]
+    texts = [place for place, key in enumerate(keys, 1) if units[key] == TEXT]
     return f"\n{markdown(heads, rows, numbers_from=1, texts=texts)}\n\n<sub>{footnote(content, chinese)}</sub>\n"
 
 
@@ -216,44 +218,24 @@ def heading(key: str, unit: str, chinese: bool) -> str:
     return f"{stem} ({unit_word(unit, chinese)})" if unit not in ("", TEXT) else stem
 
 
-def cell(row: dict[str, Any], key: str, units: dict[str, str], chinese: bool) -> str:
+def cell(row: dict[str, Any], key: str, units: dict[str, str], chinese: bool, places: int = 0) -> str:
     """A value, with its spread where the table has one, and its unit where every row has another."""
     if key in ("task", "metric"):
         return word(row[key], chinese)
     if isinstance(row.get(key), str):
         return value_word(row[key], chinese)
     spread, own = row.get(spread_of(key, units)), row.get("unit", "") if key == "score" and not units[key] else ""
-    text = formatted(row.get(key), units[key] or own) + (f" ± {formatted(spread, units[key] or own)}" if spread else "")
+    text = formatted(row.get(key), units[key] or own, places)
+    text += f" ± {formatted(spread, units[key] or own)}" if spread else ""
     return f"{text} {unit_word(own, chinese)}".rstrip()
 
 
-def with_unit(value: Value, unit: str, chinese: bool) -> str:
+def with_unit(value: Value, unit: str, chinese: bool, places: int = 0) -> str:
     """A value and its unit: 90.1 %, 31.0 s; 90.1%, 31.0 秒 in Chinese."""
     if value is None:
         return "–"
     gap = "" if chinese and unit == "%" else " "
-    return f"{formatted(value, unit)}{gap}{unit_word(unit, chinese)}".rstrip()
-
-
-def formatted(value: Value, unit: str) -> str:
-    """A value in as many digits as its unit deserves."""
-    if value is None:
-        return "–"
-    if isinstance(value, str | bool):
-        return {True: "✓", False: "✗"}[value] if isinstance(value, bool) else value
-    if unit in ("%", "s"):
-        return f"{value:,.1f}"
-    if unit in ("ms", "µs"):
-        return significant(float(value), 2)
-    if unit == "nats":
-        return f"{value:.3f}"
-    return f"{value:,}" if isinstance(value, int) else significant(value, 3)
-
-
-def significant(value: float, digits: int) -> str:
-    """1234.5 → 1,200 with 2 digits, 0.01234 → 0.012."""
-    rounded = float(f"{value:.{digits}g}")
-    return f"{rounded:,.0f}" if abs(rounded) >= 10 ** (digits - 1) else f"{rounded:.{digits}g}"
+    return f"{formatted(value, unit, places)}{gap}{unit_word(unit, chinese)}".rstrip()
 
 
 def markdown(

@@ -1,13 +1,6 @@
 """Column keys and cells of `my-llm compare` in Chinese; words.py and values.py take them in."""
 
-TEXTS = {
-    "accuracy": ("ag_news",),
-    "bleu": ("numbers_en_fr", "multi30k_en_fr", "tatoeba_en_fr"),
-    "bits per byte": ("tiny_shakespeare", "shakespeare"),
-}
-METRICS = {"accuracy": "准确率", "bleu": "BLEU", "bits per byte": "每字节比特数"}
 COLUMNS = {
-    **{f"{metric}, {text}": f"{METRICS[metric]}，{text}" for metric, texts in TEXTS.items() for text in texts},
     "equal_parameters": "参数相等",
     "equal_tokens": "文本相等",
     "equal_seconds": "时间相等",

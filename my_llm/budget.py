@@ -227,17 +227,17 @@ def expected(stage: str, made: Plan) -> str:
     nothing if there is none."""
     path = results_folder() / "compare" / "budget.json"
     rows = read(path)["rows"] if path.exists() else []
-    begins, ends = stage.split("_")[0], f", {made.text.dataset}"
+    begins = stage.split("_")[0]
     times = [
         (1e12 * row["tera_operations"] / made.operations, row)
         for row in rows
-        if row["case"].startswith(begins) and row["task"].endswith(ends)
+        if row["case"].startswith(begins) and row["data"] == made.text.dataset
     ]
     below = [one for one in times if one[0] < ALIKE]
     if not below:
         return ""
     nearest, row = min(below, key=lambda one: abs(math.log(one[0])))
-    metric, score = row["task"].split(",")[0], row["score"]
+    metric, score = row["metric"].replace("_", " "), row["score"]
     operations = f"{1e12 * row['tera_operations']:.2g} operations"
     band = max(2 * row["score_sd"], TOLERANCE * score)
     high = min(score + band, 100.0) if metric in ("accuracy", "bleu") else score + band

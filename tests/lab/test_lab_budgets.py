@@ -50,7 +50,12 @@ def test_a_row_is_what_the_runs_say(home: Path):
         and row["parameters"] == SIZES[0].parameters
     )
     assert (row["times_read"], row["seconds"]) == (round(tokens / 1_003_854, 1), 51)
-    assert (row["task"], row["score"], row["score_sd"]) == ("bits per byte, tiny_shakespeare", 3.1, 0.141)
+    assert (row["metric"], row["data"], row["score"], row["score_sd"]) == (
+        "bits_per_byte",
+        "tiny_shakespeare",
+        3.1,
+        0.141,
+    )
 
 
 def test_what_is_over_is_not_trained_again_and_what_was_stopped_goes_on(home: Path, monkeypatch: pytest.MonkeyPatch):
@@ -106,7 +111,8 @@ def test_a_share_of_right_answers_is_in_percent_and_at_most_all(home: Path, monk
     settings = {"hidden": [16], "dataset": "python_docs", "max_steps": 500}
     (folder / "config.toml").write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items()))
     row = budgets.row_of("stage1_mlp", "1m", [folder])
-    assert (row["score"], row["task"], row["times_read"]) == (99.0, "accuracy, python_docs", round(500 * 64 / 3301, 1))
+    assert (row["metric"], row["data"], row["score"]) == ("accuracy", "python_docs", 99.0)
+    assert row["times_read"] == round(500 * 64 / 3301, 1)
     monkeypatch.setattr(budget, "read", lambda path: {"rows": [row]})
     (home / "results" / "compare").mkdir(parents=True)
     (home / "results" / "compare" / "budget.json").touch()
@@ -114,7 +120,7 @@ def test_a_share_of_right_answers_is_in_percent_and_at_most_all(home: Path, monk
     assert "accuracy 96 to 100," in budget.expected("stage1_mlp", made)
     longer = made._replace(operations=10 * made.operations)
     assert "accuracy better than 99," in budget.expected("stage1_mlp", longer)
-    monkeypatch.setattr(budget, "read", lambda path: {"rows": [row | {"task": "bleu, python_docs", "score": 99.995}]})
+    monkeypatch.setattr(budget, "read", lambda path: {"rows": [row | {"metric": "bleu", "score": 99.995}]})
     assert "bleu 97 to 100," in budget.expected("stage1_mlp", longer), "nothing is better than all"
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.tables import TablesConfig, fill, formatted, run
+from lab.digits import formatted, places_of
+from lab.tables import TablesConfig, fill, run
 from lab.words import word
 from my_llm.errors import ConfigError
 
@@ -194,3 +195,10 @@ def test_one_wrong_marker_spoils_only_itself(tmp_path: Path, capsys: pytest.Capt
 )
 def test_a_value_has_as_many_digits_as_its_unit_deserves(value: float, unit: str, text: str):
     assert formatted(value, unit) == text
+
+
+def test_numbers_of_one_size_have_the_same_decimals_in_a_column():
+    values = (2.25, 2.2, 2.3004, 1.0, 12.0, 0.3, 0.0, 9.996, 1386.4, None, 7)
+    shown = ["2.25", "2.20", "2.30", "1.00", "12", "0.3", "0", "10", "1,390", "–", "7"]
+    content = {"columns": {"score": ""}, "rows": [{"case": str(value), "score": value} for value in values]}
+    assert [formatted(value, "", places_of(content, "score", value)) for value in values] == shown
