@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from pages import MARKER, ROOT, Code, all_pages, anchors, code_blocks, figures, headings, links, markers
+from pages import MARKER, ROOT, Code, all_pages, anchors, code_blocks, figures, headings, links, markers, prose
 
 STAGES = sorted(path.name for path in ROOT.glob("stage[1-9]_*"))
 COMMANDS = {"bash", "sh", "console", "python", "toml", "json"}  # other blocks are drawings or output: may be translated
@@ -51,6 +51,11 @@ def differences(english: str, chinese: str) -> list[str]:
             first = next(i for i in range(max(map(len, pair))) if pair[0][i : i + 1] != pair[1][i : i + 1])
             found.append(f"{what} differ from the {first + 1}th on: {pair[0][first:][:1]} and {pair[1][first:][:1]}")
     return found
+
+
+def torn_sentences(text: str) -> list[str]:
+    """Lines that break between two Chinese characters: a browser shows a space there."""
+    return re.findall(r".{0,9}[\u3000-\u9fff\uff00-\uffef]\n[\u3000-\u9fff\uff00-\uffef].{0,9}", prose(text))
 
 
 def broken_links(page: Path) -> list[str]:
@@ -110,6 +115,7 @@ def test_the_page_holds_what_it_promises(page: Path):
     assert broken_links(page) == []
     assert private_words(text) == []
     assert unclosed_markers(text) == []
+    assert torn_sentences(text) == []
 
 
 @pytest.mark.parametrize(
@@ -198,6 +204,10 @@ def test_ordinary_words_are_not(text: str):
 def test_an_open_marker_is_caught():
     assert unclosed_markers(PAGE) == []
     assert unclosed_markers(PAGE.replace("<!-- /number -->", "")) != []
+
+
+def test_a_torn_sentence_is_caught():
+    assert torn_sentences("网络\n学习。\n\n再见\n- 一\nGPT 写\n```\n图\n形\n```\n") == ["网络\n学习。"]
 
 
 def test_every_page_is_looked_at():
