@@ -4,7 +4,7 @@
     abilities    which of them knows order, recalls from far away, and shows where its answer comes from
     complexity   how operations, waiting, paths and memory grow with the length of a text, predicted and counted
     showcase     what each generation writes after as much time
-    budget       what a minute and ten of `train.py --budget` buy in each stage
+    budget       what a minute and ten of `train.py --budget` buy in each stage, and an hour in the last two
 
 Its tables stand in results/compare/, its figures in docs/figures/; what they mean stands in docs/en/compare.md.
 """
@@ -195,7 +195,7 @@ def showcase(config: CompareConfig) -> None:
 
 
 def budget(config: CompareConfig) -> None:
-    """What do one and ten minutes of training buy in each stage, if the rule of --budget spends it?"""
+    """What do one and ten minutes of training buy in each stage, if the rule of --budget spends them? And an hour?"""
     from lab import budgets
 
     started = time.perf_counter()
