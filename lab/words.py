@@ -21,7 +21,7 @@ CHINESE: dict[str, str] = {
     "honest_loss": "真实损失",
     "same_mask_loss": "同样掩码下的验证损失",
     "future_seen": "未来的影响",
-    "sample": "样本",
+    "sample": "样文",
     "loss_at_position": "窗口中该位置的损失",
     **{f"loss_at_{n}": f"{n} 次运算后的损失" for n in ("1e10", "3e10", "1e11", "3e11")},
     **{f"bits_after_{n}_s": f"{n} 秒后的每字节比特数" for n in (2, 4, 8, 16)},

@@ -22,6 +22,7 @@ MODELS = {
     "Transformer": "Transformer", "GPT": "GPT", "GPT, modern": "GPT，现代",
     "GPT, large embeddings": "GPT，嵌入较大",
 }  # fmt: skip
+TIMES = {"1m": "1 分钟", "10m": "10 分钟", "1h": "1 小时"}
 RACES = {"parameters": "参数相等", "tokens": "文本相等", "seconds": "时间相等"}
 COUNTS = {"operations": "运算", "waiting": "相继的调用", "path": "路径", "memory": "内存（字节）"}
 READERS = {
@@ -32,7 +33,7 @@ READERS = {
     "attention": "注意力",
 }
 CASES = {
-    **{f"stage{number}, {time}m": f"阶段 {number}，{time} 分钟" for number in range(1, 6) for time in (1, 10)},
+    **{f"stage{n}, {time}": f"第 {n} 阶段，{word}" for n in range(1, 6) for time, word in TIMES.items()},
     **MODELS,
     "the text itself": "文本本身",
     **{f"{race}: {name}": f"{told}：{word}" for race, told in RACES.items() for name, word in MODELS.items()},

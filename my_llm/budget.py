@@ -64,9 +64,9 @@ class Text(NamedTuple):
     flags: Mapping[str, object] = {}
 
 
-# Characters to write like, marks included; and pairs of sentences to translate, in tokens of both languages.
-TO_WRITE = (Text("tiny_shakespeare", 1_003_854, 69), Text("shakespeare", 3_871_369, 83))
-PYTHON = Text("python_library", 2_977_227, 210)
+# Characters to write like, the four marks among the vocabulary; and pairs of sentences to translate, in tokens of both languages.
+TO_WRITE = (Text("tiny_shakespeare", 1_003_854, 69), Text("shakespeare", 3_871_369, 79))
+PYTHON = Text("python_library", 2_977_227, 214)
 TO_TRANSLATE = (
     Text("numbers_en_fr", 20_000 * 24, 600, 24, {"vocab_size": 600}),
     Text("multi30k_en_fr", 28_999 * 33, 4000, 33),

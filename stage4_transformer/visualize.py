@@ -189,7 +189,7 @@ right.legend()
 plt.show()
 
 # %% [markdown]
-# ## 6. A translator in half a minute · 半分钟训练一个翻译器
+# ## 6. A translator in half a minute · 半分钟训练一个翻译模型
 #
 # Two layers on each side, four heads in each layer. `python train.py` does the same for longer, saves it, and can be resumed.
 #
@@ -276,5 +276,5 @@ plt.show()
 # 1. 在第 1 节把所有查询乘以 10。权重会怎样？三个词中哪个变化最小？为什么？
 # 2. 在第 3 节，宽度为 w 的因果窗口在 T² 个得分中留下多少？w = 128 时，T 多大时只剩十分之一？
 # 3. GPT-2 把 W₂ 和注意力的 `outward` 的初始权重除以 √(2L)。在第 5 节也这样做。蓝色曲线会怎样？为什么？
-# 4. 在第 6 节的配置里加上 `positions="none"`。翻译器还能译对哪些句子？
+# 4. 在第 6 节的配置里加上 `positions="none"`。翻译模型还能译对哪些句子？
 # 5. 在第 7 节把某个头在 `outward.weight` 中的那一部分设为零。缺了哪个头影响最大？

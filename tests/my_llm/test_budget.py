@@ -14,6 +14,7 @@ from my_llm.cli import parse
 from my_llm.data import catalog
 from my_llm.data.catalog import load, load_pairs, load_text
 from my_llm.errors import ConfigError, DataError
+from my_llm.text import SPECIALS
 
 STAGES = ("stage1_mlp", "stage2_rnn_lstm", "stage3_attention_seq2seq", "stage4_transformer", "stage5_gpt")
 RATE = 1e11
@@ -145,6 +146,8 @@ def test_the_texts_have_as_many_tokens(stage: str):
             else:
                 found = load(text.dataset) if rule.task == "text classification" else load_text(text.dataset)
                 assert len(found.train) == pytest.approx(text.tokens, rel=0.05)
+                if rule.task == "language modelling":
+                    assert len(set(found.train) | set(SPECIALS)) == text.vocabulary
         except DataError:
             continue  # not to be had here
 
