@@ -4,7 +4,7 @@
     abilities    which of them knows order, recalls from far away, and shows where its answer comes from
     complexity   how operations, waiting, paths and memory grow with the length of a text, predicted and counted
     showcase     what each generation writes after as much time
-    budget       what a minute and ten of `train.py --budget` buy in each stage, and an hour in the last two
+    budget       what a minute and ten of `train.py --budget` buy in each stage, and an hour in three
 
 Its tables stand in results/compare/, its figures in docs/figures/; what they mean stands in docs/en/compare.md.
 """
