@@ -64,7 +64,7 @@ class Text(NamedTuple):
     flags: Mapping[str, object] = {}
 
 
-# Characters to write like, the four marks among the vocabulary; and pairs of sentences to translate, in tokens of both languages.
+# To write like, in characters, the four marks among the vocabulary; pairs of sentences, in tokens of both languages.
 TO_WRITE = (Text("tiny_shakespeare", 1_003_854, 69), Text("shakespeare", 3_871_369, 79))
 PYTHON = Text("python_library", 2_977_227, 214)
 TO_TRANSLATE = (
